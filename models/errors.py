@@ -1,0 +1,68 @@
+"""Errors. Each class's docstring says what happened; its message says where, and what to do next."""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigError",
+    "ContractError",
+    "DataFolderError",
+    "ForeshockError",
+    "GapError",
+    "PoisonError",
+    "SignatureError",
+]
+
+
+class ForeshockError(Exception):
+    """Base of every error that Foreshock raises on purpose; `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class ConfigError(ForeshockError):
+    """A configuration file, a catalog or a runbook cannot be used as it stands (exit 78, EX_CONFIG)."""
+
+    exit_code = 78
+
+    def __init__(self, message: str, *, file: str = "", line: int = 0, key: str = "", advice: str = "") -> None:
+        where = ":".join(part for part in (file, str(line) if line else "") if part)
+        text = ": ".join(part for part in (where, key, message) if part)
+        super().__init__(f"{text}. {advice}" if advice else text)
+        self.file, self.line, self.key, self.advice = file, line, key, advice
+
+
+class ContractError(ForeshockError):
+    """A message does not keep its contract: it becomes a dead letter with this reason; the stream goes on."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason, self.detail = reason, detail
+
+
+class SignatureError(ContractError):
+    """A command, review or control is not signed by a key this deployment knows, or its signature does not match."""
+
+
+class DataFolderError(ForeshockError):
+    """The data folder cannot be used: held by another process, read-only, full, or not a Foreshock folder."""
+
+
+class GapError(ForeshockError):
+    """The next record is not the one after the last: the host must read again from `want`."""
+
+    def __init__(self, unit: str, want: int, got: int) -> None:
+        super().__init__(f"{unit}: expected offset {want}, got {got}. The host rewinds to {want} and reads again.")
+        self.want, self.got = want, got
+
+
+class PoisonError(ForeshockError):
+    """A step failed on a valid record. The process stops; after three failures at this place it is quarantined."""
+
+    exit_code = 70
+
+    def __init__(self, unit: str, topic: str, partition: int, offset: int, cause: BaseException) -> None:
+        super().__init__(
+            f"{unit} failed at {topic}/{partition}@{offset}: {cause!r}. Start again to retry; the third failure at "
+            f"this place moves the record to dead-letters. Please report it with `foreshock tap {topic}`."
+        )
+        self.unit, self.topic, self.partition, self.offset, self.cause = unit, topic, partition, offset, cause

@@ -1,0 +1,1 @@
+"""Verbs: the steps, the runtime that drives them, its hosts, and the command line."""

@@ -1,0 +1,157 @@
+"""What a step is: pure functions over a partition's shared state and a key's own, whose effects are data.
+
+A step never reads a clock, draws a random number or does I/O: an event brings its times (`at`, `logged_at`), a wish to
+be woken becomes a logged Tick, a call into the world is an Effect whose answer comes back as a logged event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from pydantic import BaseModel, JsonValue
+
+from models.event import Contract, Event
+
+__all__ = ["Effect", "Emit", "Keeper", "ModelKeeper", "NothingKeeper", "Part", "Step", "Turn"]
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+Shared = TypeVar("Shared")
+State = TypeVar("State")
+
+
+class Part(NamedTuple):
+    """The share of an event that concerns one key. `share` is what admit prepared for it (any object)."""
+
+    key: str
+    event: Event[Any]
+    share: Any = None
+
+
+class Emit(NamedTuple):
+    """A contract for a topic: the runtime adds id, cause, run and region, and chooses the partition.
+
+    `at` is event time (ms); `cid` the correlation id, where there is one.
+    """
+
+    topic: str
+    key: str
+    at: int
+    data: Contract
+    cid: str = ""
+
+
+class Effect(NamedTuple):
+    """A call into the world, as data. `id` is unique and the same when re-issued: it is the idempotency key.
+
+    `kind` chooses the performer (`recall_history`, `ask_model`, `call_action`, `read_state`, `probe_health`); the
+    answer lands in the step's inbox under the same key, carrying `effect_id`. Late and second answers never reach the
+    step: the runtime gives it the first while pending.
+    """
+
+    id: str
+    kind: str
+    args: dict[str, JsonValue]
+
+
+class Turn(NamedTuple, Generic[T]):
+    """What came of one part. `wake_at` (ms) replaces the key's wish to be woken; `cancels` names effects whose answer
+    is no longer wanted.
+    """
+
+    state: T
+    emits: Sequence[Emit] = ()
+    effects: Sequence[Effect] = ()
+    wake_at: int | None = None
+    cancels: Sequence[str] = ()
+
+
+class Keeper(Protocol[T]):
+    """How a kind of state begins, is written and is read back. `load(dump(x))` behaves as x in every later turn."""
+
+    def initial(self, key: str) -> T:
+        """The state of a key (or, for shared state, of the partition: key "") never seen before."""
+        ...
+
+    def dump(self, value: T) -> bytes:
+        """The state as bytes."""
+        ...
+
+    def load(self, raw: bytes) -> T:
+        """The state those bytes hold."""
+        ...
+
+
+class ModelKeeper(Generic[M]):
+    """Keeps a pydantic model as JSON. The model may be mutable; `kind(key)` must not need more than defaults."""
+
+    def __init__(self, kind: type[M], key_field: str = "") -> None:
+        self._kind, self._key_field = kind, key_field
+
+    def initial(self, key: str) -> M:
+        """A model of nothing but defaults (and its key, where the model has a field for it)."""
+        return self._kind(**{self._key_field: key}) if self._key_field else self._kind()
+
+    def dump(self, value: M) -> bytes:
+        """Its JSON."""
+        return value.model_dump_json().encode()
+
+    def load(self, raw: bytes) -> M:
+        """The model of that JSON."""
+        return self._kind.model_validate_json(raw)
+
+
+class NothingKeeper:
+    """For a step without state."""
+
+    def initial(self, key: str) -> None:  # noqa: ARG002 - the protocol's name
+        """Nothing."""
+        return
+
+    def dump(self, value: None) -> bytes:  # noqa: ARG002
+        """No bytes."""
+        return b""
+
+    def load(self, raw: bytes) -> None:  # noqa: ARG002
+        """Nothing."""
+        return
+
+
+class Step(Protocol[Shared, State]):
+    """One verb of the pipeline. Its inbox is one topic: that topic's order is the step's order."""
+
+    @property
+    def name(self) -> str:
+        """Its name in ids, causes and state."""
+        ...
+
+    @property
+    def inbox(self) -> str:
+        """The topic it reads."""
+        ...
+
+    @property
+    def urgent(self) -> bool:
+        """Save at every cut (case, act); otherwise when saving is cheap against what was read (mine, detect)."""
+        ...
+
+    @property
+    def shared(self) -> Keeper[Shared]:
+        """Keeper of the partition's shared state."""
+        ...
+
+    @property
+    def state(self) -> Keeper[State]:
+        """Keeper of a key's state."""
+        ...
+
+    def admit(self, shared: Shared, event: Event[Any]) -> tuple[Shared, Sequence[Part]]:
+        """Per partition: note cursors and watermarks, and split the event into parts by key. Raises ContractError
+        (before changing anything) for an event that must become a dead letter.
+        """
+        ...
+
+    def advance(self, shared: Shared, state: State, part: Part) -> Turn[State]:
+        """Per key: take one part. `shared` is read only here. Raises ContractError before changing anything."""
+        ...
