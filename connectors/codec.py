@@ -38,7 +38,8 @@ def encode(event: Event[Any]) -> bytes:
             "run": event.run,
         }
     )
-    return head[:-1] + b',"data":' + event.data.model_dump_json().encode() + b"}"
+    body: str = event.data.model_dump_json()
+    return head[:-1] + b',"data":' + body.encode() + b"}"
 
 
 def decode(value: bytes, logged_at: int = 0, position: Position | None = None) -> Event[Any]:

@@ -32,12 +32,16 @@ class Record(NamedTuple):
 
 
 class Outbound(NamedTuple):
-    """One message on its way into the log. `partition` None: `partition_of(key, partitions of the topic)`."""
+    """One message on its way into the log. `partition` None: `partition_of(key, partitions of the topic)`.
+
+    `at` is its event time (ms): a virtual clock follows it.
+    """
 
     topic: str
     key: str
     value: bytes
     partition: int | None = None
+    at: int = 0
 
 
 class UnitName(NamedTuple):

@@ -56,23 +56,30 @@ class Position(NamedTuple):
 
 
 class Cause(NamedTuple):
-    """Who emitted an event, from which record, as the how-manieth: `detect:counts/0@17#2`.
+    """Who emitted an event, from which record: `detect:counts/0@17#1.2` is the third emission of the second part of it.
 
-    A re-emission after a crash has the same cause, so consumers drop what is not above the highest (offset, number)
-    they have seen of a (step, partition).
+    A re-emission after a crash has the same cause, so consumers drop what is not above the highest `rank` they have
+    seen of an `origin`. Parts are numbered by admit, also those skipped because their key had them already, so the
+    numbers do not move.
     """
 
     step: str
     position: Position
+    part: int
     number: int
 
     def __str__(self) -> str:
-        return f"{self.step}:{self.position}#{self.number}"
+        return f"{self.step}:{self.position}#{self.part}.{self.number}"
 
     @property
     def origin(self) -> str:
         """The stream this cause is ordered in: step and source partition."""
         return f"{self.step}:{self.position.topic}/{self.position.partition}"
+
+    @property
+    def rank(self) -> tuple[int, int, int]:
+        """Its place in that stream: offset, part, number."""
+        return (self.position.offset, self.part, self.number)
 
     @classmethod
     def parse(cls, text: str) -> Cause | None:
@@ -80,11 +87,11 @@ class Cause(NamedTuple):
         match = _CAUSE.fullmatch(text)
         if match is None:
             return None
-        step, topic, partition, offset, number = match.groups()
-        return cls(step, Position(topic, int(partition), int(offset)), int(number))
+        step, topic, partition, offset, part, number = match.groups()
+        return cls(step, Position(topic, int(partition), int(offset)), int(part), int(number))
 
 
-_CAUSE = re.compile(r"([a-z_]+):([a-z-]+)/(\d+)@(\d+)#(\d+)")
+_CAUSE = re.compile(r"([a-z_]+):([a-z-]+)/(\d+)@(\d+)#(\d+)\.(\d+)")
 
 
 @dataclass(frozen=True, slots=True)

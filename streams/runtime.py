@@ -1,0 +1,305 @@
+"""A Unit: one step on one partition. No I/O, no asyncio, no clock: hosts read and write, a Unit only decides.
+
+In: records of the step's inbox, one after another. Out: messages for other topics, ticks that are due, checkpoints,
+and effects to start once a checkpoint is kept. Every host keeps this order:
+
+    apply -> emissions durable -> entries, then shared state and resume position -> inbox offset -> start effects
+
+so a crash between any two repeats identical emissions (same ids, same causes) and loses none.
+"""
+
+from __future__ import annotations
+
+import base64
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from connectors.codec import decode_record, encode
+from connectors.ports import Checkpoint, Crash, Entry, Outbound, Record, UnitName
+from models.audit import DeadLetter
+from models.errors import ContractError, GapError, PoisonError
+from models.event import Cause, Event, digest, event_id
+from models.signal import Tick
+from models.topics import TOPICS
+from streams.step import Effect, Emit, Part, Step
+
+__all__ = ["QUARANTINE_AFTER", "Cut", "Started", "Unit"]
+
+QUARANTINE_AFTER: Final = 3
+"""Failures of a step at one record after which the record becomes a dead letter."""
+SAVING_SHARE: Final = 0.10
+"""A step that is not urgent saves when its checkpoint is at most this share of the bytes it has read since the last."""
+_RAW_KEPT: Final = 4_096
+_UNKNOWN_SIZE: Final = 4_096
+
+
+class Started(NamedTuple):
+    """An effect to start, and the key its answer belongs to."""
+
+    key: str
+    effect: Effect
+
+
+class Cut(NamedTuple):
+    """A checkpoint, and the effects that may start once it is durable."""
+
+    checkpoint: Checkpoint
+    effects: Sequence[Started]
+
+
+class _Live:
+    """A key in memory. `raw` holds the saved state until somebody needs it."""
+
+    __slots__ = ("applied", "pending", "raw", "size", "state", "wake_at")
+
+    def __init__(self, applied: int = -1, wake_at: int | None = None, raw: bytes | None = None) -> None:
+        self.applied, self.wake_at, self.raw = applied, wake_at, raw
+        self.pending: dict[str, Effect] = {}
+        self.state: Any = None
+        self.size = len(raw) if raw is not None else _UNKNOWN_SIZE
+
+
+class Unit:
+    """One step on one partition: applies records in order, exactly once for each key."""
+
+    def __init__(
+        self,
+        step: Step[Any, Any],
+        partition: int,
+        *,
+        run: str = "",
+        region: str = "",
+        saved: Checkpoint | None = None,
+        entries: Iterable[Entry] = (),
+        crashes: Mapping[int, Crash] | None = None,
+    ) -> None:
+        self.step, self.partition = step, partition
+        self.name = UnitName(step.name, partition)
+        self.counters: Counter[str] = Counter()
+        """What was skipped on purpose, by reason."""
+        self._run, self._region = run, region
+        self._crashes = crashes or {}
+        self._next = saved.resume_at if saved else 0
+        self._emitted = saved.emitted if saved else 0
+        self._saved_next = self._next
+        self._seen: dict[str, tuple[int, int, int]] = {}
+        self._shared = step.shared.initial("") if saved is None or saved.shared is None else self._unpack(saved.shared)
+        self._live: dict[str, _Live] = {}
+        self._wishes: list[tuple[int, str]] = []
+        self._ticked: dict[str, int] = {}
+        self._dirty: dict[str, None] = {}
+        self._started: list[Started] = []
+        self._read_bytes = 0
+        for entry in entries:
+            self._restore(entry)
+
+    @property
+    def next_offset(self) -> int:
+        """The offset of the record it wants next."""
+        return self._next
+
+    def next_due(self) -> int | None:
+        """The earliest wish to be woken that no tick was made for yet (ms), or None."""
+        while self._wishes and not self._wished(*self._wishes[0]):
+            heapq.heappop(self._wishes)
+        return self._wishes[0][0] if self._wishes else None
+
+    def apply(self, record: Record) -> Sequence[Outbound]:
+        """Take the record and return what it causes. Records below the wanted offset are skipped (a redelivery).
+
+        Raises GapError when records are missing, PoisonError when the step fails (the Unit must then be thrown away).
+        """
+        if record.offset < self._next:
+            self.counters["redelivered"] += 1
+            return ()
+        if record.offset > self._next:
+            raise GapError(str(self.name), self._next, record.offset)
+        crash = self._crashes.get(record.offset)
+        if crash is not None and crash.failures >= QUARANTINE_AFTER:
+            out = [self._dead_letter(record, 0, "quarantined", crash.error)]
+        else:
+            out = self._take(record)
+        self._next = record.offset + 1
+        self._read_bytes += len(record.value)
+        if record.offset < self._emitted:
+            self.counters["emitted_before"] += len(out)
+            return ()
+        return out
+
+    def due(self, now: int) -> Sequence[Outbound]:
+        """Ticks for every wish that has come, in order of time and key; the host appends them to the inbox."""
+        ticks = []
+        while (at := self.next_due()) is not None and at <= now:
+            _, key = heapq.heappop(self._wishes)
+            self._ticked[key] = at
+            tick = Event(
+                id=digest("tick", self.step.name, key, str(at)),
+                at=at,
+                key=key,
+                data=Tick(step=self.step.name, due_at=at),
+                region=self._region,
+                run=self._run,
+            )
+            ticks.append(Outbound(self.step.inbox, key, encode(tick), self.partition, at))
+        return ticks
+
+    def cut(self, force: bool = False) -> Cut | None:
+        """A checkpoint of all that changed, or None: nothing new, or saving would cost more than it is worth now."""
+        if self._next == self._saved_next:
+            return None
+        if not (force or self.step.urgent) and self._saving_cost() > SAVING_SHARE * self._read_bytes:
+            return None
+        entries = [self._entry(key) for key in self._dirty]
+        started, self._started = self._started, []
+        self._dirty = {}
+        self._read_bytes = 0
+        self._saved_next = self._next
+        return Cut(Checkpoint(entries, self._pack(), self._next, self._next), started)
+
+    def pending(self) -> Sequence[Started]:
+        """After recovery: every effect without an answer, to be started again under its old id."""
+        return [Started(key, effect) for key in sorted(self._live) for effect in self._live[key].pending.values()]
+
+    def _take(self, record: Record) -> list[Outbound]:
+        try:
+            event = decode_record(record)
+            if self._seen_before(event):
+                self.counters["duplicate"] += 1
+                return []
+            parts = self._parts(event)
+        except ContractError as error:
+            return [self._dead_letter(record, 0, error.reason, error.detail)]
+        except Exception as error:  # an edge: whatever a step raises stops the process at a named place
+            raise self._poison(record, error) from error
+        out: list[Outbound] = []
+        for number, part in enumerate(parts):
+            live = self._key(part.key)
+            if live.applied >= record.offset:
+                self.counters["applied_before"] += 1
+                continue
+            try:
+                out += self._advance(record, number, part, live)
+            except ContractError as error:
+                out.append(self._dead_letter(record, number, error.reason, error.detail))
+            except Exception as error:  # the same edge
+                raise self._poison(record, error) from error
+        return out
+
+    def _parts(self, event: Event[Any]) -> Sequence[Part]:
+        """Ticks and answers go straight to their key, and only while it waits for them; all else the step admits."""
+        data = event.data
+        if isinstance(data, Tick):
+            live = self._live.get(event.key)
+            if data.step != self.step.name or live is None or live.wake_at != data.due_at:
+                self.counters["stale_tick"] += 1
+                return ()
+            live.wake_at = None
+            return (Part(event.key, event),)
+        effect_id = getattr(data, "effect_id", None)
+        if effect_id is not None:
+            live = self._live.get(event.key)
+            if live is None or live.pending.pop(effect_id, None) is None:
+                self.counters["late_answer"] += 1
+                return ()
+            return (Part(event.key, event),)
+        self._shared, parts = self.step.admit(self._shared, event)
+        return parts
+
+    def _advance(self, record: Record, number: int, part: Part, live: _Live) -> list[Outbound]:
+        turn = self.step.advance(self._shared, live.state, part)
+        live.state = turn.state
+        live.applied = record.offset
+        live.wake_at = turn.wake_at
+        if turn.wake_at is not None:
+            heapq.heappush(self._wishes, (turn.wake_at, part.key))
+            self._ticked.pop(part.key, None)
+        for name in turn.cancels:
+            live.pending.pop(name, None)
+        for effect in turn.effects:
+            if effect.id not in live.pending:
+                live.pending[effect.id] = effect
+                self._started.append(Started(part.key, effect))
+        self._dirty[part.key] = None
+        return [self._stamp(record, number, place, part.key, emit) for place, emit in enumerate(turn.emits)]
+
+    def _stamp(self, record: Record, part: int, number: int, key: str, emit: Emit) -> Outbound:
+        position = record.position
+        event = Event(
+            id=event_id(self.step.name, position, key, number),
+            at=emit.at,
+            key=emit.key,
+            data=emit.data,
+            cause=str(Cause(self.step.name, position, part, number)),
+            cid=emit.cid,
+            region=self._region,
+            run=self._run,
+        )
+        partition = self.partition if TOPICS[emit.topic].keeps_partition else None
+        return Outbound(emit.topic, emit.key, encode(event), partition, emit.at)
+
+    def _dead_letter(self, record: Record, part: int, reason: str, detail: str) -> Outbound:
+        self.counters["dead_letter"] += 1
+        letter = DeadLetter(
+            reason=reason,
+            detail=detail,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            key=record.key,
+            raw=base64.b64encode(record.value[:_RAW_KEPT]).decode(),
+        )
+        emit = Emit("dead-letters", f"{record.topic}/{record.partition}", record.logged_at, letter)
+        return self._stamp(record, part, 0, emit.key, emit)
+
+    def _poison(self, record: Record, error: Exception) -> PoisonError:
+        return PoisonError(str(self.name), record.topic, record.partition, record.offset, error)
+
+    def _seen_before(self, event: Event[Any]) -> bool:
+        cause = Cause.parse(event.cause) if event.cause else None
+        if cause is None:
+            return False
+        if cause.rank <= self._seen.get(cause.origin, (-1, -1, -1)):
+            return True
+        self._seen[cause.origin] = cause.rank
+        return False
+
+    def _key(self, key: str) -> _Live:
+        live = self._live.get(key)
+        if live is None:
+            live = self._live[key] = _Live()
+            live.state = self.step.state.initial(key)
+        elif live.raw is not None:
+            live.state, live.raw = self.step.state.load(live.raw), None
+        return live
+
+    def _wished(self, at: int, key: str) -> bool:
+        live = self._live.get(key)
+        return live is not None and live.wake_at == at and self._ticked.get(key) != at
+
+    def _restore(self, entry: Entry) -> None:
+        live = self._live[entry.key] = _Live(entry.applied, entry.wake_at, entry.state)
+        live.pending = {item[0]: Effect(*item) for item in orjson.loads(entry.pending)}
+        if entry.wake_at is not None:
+            heapq.heappush(self._wishes, (entry.wake_at, entry.key))
+
+    def _entry(self, key: str) -> Entry:
+        live = self._key(key)
+        state = self.step.state.dump(live.state)
+        live.size = len(state)
+        return Entry(key, live.applied, live.wake_at, orjson.dumps([list(e) for e in live.pending.values()]), state)
+
+    def _saving_cost(self) -> int:
+        return sum(self._live[key].size for key in self._dirty)
+
+    def _pack(self) -> bytes:
+        head = orjson.dumps(self._seen)
+        return len(head).to_bytes(4, "big") + head + self.step.shared.dump(self._shared)
+
+    def _unpack(self, raw: bytes) -> Any:
+        size = int.from_bytes(raw[:4], "big")
+        self._seen = {origin: (o, p, n) for origin, (o, p, n) in orjson.loads(raw[4 : 4 + size]).items()}
+        return self.step.shared.load(raw[4 + size :])
