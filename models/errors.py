@@ -60,9 +60,9 @@ class PoisonError(ForeshockError):
 
     exit_code = 70
 
-    def __init__(self, unit: str, topic: str, partition: int, offset: int, cause: BaseException) -> None:
+    def __init__(self, unit: tuple[str, int], topic: str, partition: int, offset: int, cause: BaseException) -> None:
         super().__init__(
-            f"{unit} failed at {topic}/{partition}@{offset}: {cause!r}. Start again to retry; the third failure at "
-            f"this place moves the record to dead-letters. Please report it with `foreshock tap {topic}`."
+            f"{unit[0]}/{unit[1]} failed at {topic}/{partition}@{offset}: {cause!r}. Start again to retry; the third "
+            f"failure at this place moves the record to dead-letters. Please report it with `foreshock tap {topic}`."
         )
         self.unit, self.topic, self.partition, self.offset, self.cause = unit, topic, partition, offset, cause

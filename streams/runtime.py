@@ -25,7 +25,7 @@ from models.errors import ContractError, GapError, PoisonError
 from models.event import Cause, Event, digest, event_id
 from models.signal import Tick
 from models.topics import TOPICS
-from streams.step import Effect, Emit, Part, Step
+from streams.step import AnyStep, Effect, Emit, Part
 
 __all__ = ["QUARANTINE_AFTER", "Cut", "Started", "Unit"]
 
@@ -68,7 +68,7 @@ class Unit:
 
     def __init__(
         self,
-        step: Step[Any, Any],
+        step: AnyStep,
         partition: int,
         *,
         run: str = "",
@@ -101,6 +101,11 @@ class Unit:
     def next_offset(self) -> int:
         """The offset of the record it wants next."""
         return self._next
+
+    @property
+    def saved_offset(self) -> int:
+        """Where reading resumes after a restart: the log must keep its inbox from here on."""
+        return self._saved_next
 
     def next_due(self) -> int | None:
         """The earliest wish to be woken that no tick was made for yet (ms), or None."""
@@ -181,6 +186,8 @@ class Unit:
             if live.applied >= record.offset:
                 self.counters["applied_before"] += 1
                 continue
+            live.applied = record.offset
+            self._dirty[part.key] = None
             try:
                 out += self._advance(record, number, part, live)
             except ContractError as error:
@@ -198,6 +205,7 @@ class Unit:
                 self.counters["stale_tick"] += 1
                 return ()
             live.wake_at = None
+            self._ticked.pop(event.key, None)
             return (Part(event.key, event),)
         effect_id = getattr(data, "effect_id", None)
         if effect_id is not None:
@@ -212,18 +220,15 @@ class Unit:
     def _advance(self, record: Record, number: int, part: Part, live: _Live) -> list[Outbound]:
         turn = self.step.advance(self._shared, live.state, part)
         live.state = turn.state
-        live.applied = record.offset
         live.wake_at = turn.wake_at
         if turn.wake_at is not None:
             heapq.heappush(self._wishes, (turn.wake_at, part.key))
-            self._ticked.pop(part.key, None)
         for name in turn.cancels:
             live.pending.pop(name, None)
         for effect in turn.effects:
             if effect.id not in live.pending:
                 live.pending[effect.id] = effect
                 self._started.append(Started(part.key, effect))
-        self._dirty[part.key] = None
         return [self._stamp(record, number, place, part.key, emit) for place, emit in enumerate(turn.emits)]
 
     def _stamp(self, record: Record, part: int, number: int, key: str, emit: Emit) -> Outbound:
@@ -256,7 +261,7 @@ class Unit:
         return self._stamp(record, part, 0, emit.key, emit)
 
     def _poison(self, record: Record, error: Exception) -> PoisonError:
-        return PoisonError(str(self.name), record.topic, record.partition, record.offset, error)
+        return PoisonError(self.name, record.topic, record.partition, record.offset, error)
 
     def _seen_before(self, event: Event[Any]) -> bool:
         cause = Cause.parse(event.cause) if event.cause else None

@@ -7,13 +7,13 @@ be woken becomes a logged Tick, a call into the world is an Effect whose answer 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from pydantic import BaseModel, JsonValue
 
 from models.event import Contract, Event
 
-__all__ = ["Effect", "Emit", "Keeper", "ModelKeeper", "NothingKeeper", "Part", "Step", "Turn"]
+__all__ = ["AnyStep", "Effect", "Emit", "Keeper", "ModelKeeper", "NothingKeeper", "Part", "Step", "Turn"]
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -155,3 +155,7 @@ class Step(Protocol[Shared, State]):
     def advance(self, shared: Shared, state: State, part: Part) -> Turn[State]:
         """Per key: take one part. `shared` is read only here. Raises ContractError before changing anything."""
         ...
+
+
+AnyStep: TypeAlias = Step[Any, Any]
+"""A step of whatever states: what a Unit drives."""

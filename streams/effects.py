@@ -1,0 +1,96 @@
+"""Effects carried out: what a step asked of the world is called here, and the answer goes back into its inbox.
+
+In: started effects (after the checkpoint that holds them is durable). Out: answers as messages for the inbox.
+A failure is an answer too. Calls can happen again after a crash: the effect's id is the idempotency key.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import structlog
+
+from connectors.codec import encode
+from connectors.ports import Clock, Outbound
+from models.event import Contract, Event, digest
+from models.signal import EffectAnswered
+from streams.runtime import Started, Unit
+from streams.step import Effect
+
+__all__ = ["EffectPool", "Performer", "answer"]
+
+Performer = Callable[[Effect], Contract]
+_log = structlog.get_logger(__name__)
+
+
+class _Place(NamedTuple):
+    topic: str
+    partition: int
+
+
+def answer(performers: Mapping[str, Performer], unit: Unit, started: Started, clock: Clock) -> Outbound:
+    """Carry out one effect now; its answer as a message for the unit's inbox, under the same key."""
+    return _message(_perform(performers, started.effect), _Place(unit.step.inbox, unit.partition), started, clock.now())
+
+
+class EffectPool:
+    """Carries out effects in `workers` threads, each effect once at a time; answers are fetched with `drain`."""
+
+    def __init__(self, performers: Mapping[str, Performer], clock: Clock, workers: int = 8) -> None:
+        self._performers, self._clock = performers, clock
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="effect")
+        self._done: queue.SimpleQueue[tuple[str, Outbound]] = queue.SimpleQueue()
+        self._running: set[str] = set()
+
+    def start(self, unit: Unit, effects: Sequence[Started]) -> None:
+        """Begin those that are not already under way."""
+        place = _Place(unit.step.inbox, unit.partition)
+        for started in effects:
+            if started.effect.id not in self._running:
+                self._running.add(started.effect.id)
+                self._pool.submit(self._run, place, started)
+
+    def drain(self) -> list[Outbound]:
+        """The answers that have come since the last call."""
+        answers: list[Outbound] = []
+        while True:
+            try:
+                effect_id, out = self._done.get_nowait()
+            except queue.Empty:
+                return answers
+            self._running.discard(effect_id)
+            answers.append(out)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is under way and no answer waits."""
+        return not self._running
+
+    def close(self) -> None:
+        """Wait for nothing: what is under way is asked again after the next start, under the same id."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self, place: _Place, started: Started) -> None:
+        data = _perform(self._performers, started.effect)
+        self._done.put((started.effect.id, _message(data, place, started, self._clock.now())))
+
+
+def _perform(performers: Mapping[str, Performer], effect: Effect) -> Contract:
+    performer = performers.get(effect.kind)
+    if performer is None:
+        return EffectAnswered(
+            effect_id=effect.id, kind=effect.kind, ok=False, error=f"nothing here can {effect.kind!r}: not configured"
+        )
+    try:
+        return performer(effect)
+    except Exception as error:  # noqa: BLE001 - an edge: whatever the world raises is the effect's answer
+        _log.warning("effect failed", effect=effect.id, kind=effect.kind, error=repr(error))
+        return EffectAnswered(effect_id=effect.id, kind=effect.kind, ok=False, error=f"{type(error).__name__}: {error}")
+
+
+def _message(data: Contract, place: _Place, started: Started, now: int) -> Outbound:
+    event = Event(id=digest("answer", started.effect.id), at=now, key=started.key, data=data)
+    return Outbound(place.topic, started.key, encode(event), place.partition, now)
