@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "ActionError",
     "ConfigError",
     "ContractError",
     "DataFolderError",
@@ -45,6 +46,14 @@ class SignatureError(ContractError):
 
 class DataFolderError(ForeshockError):
     """The data folder cannot be used: held by another process, read-only, full, or not a Foreshock folder."""
+
+
+class ActionError(ForeshockError):
+    """An action on a target was refused or failed. `transient`: the same call may well work a little later."""
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
 
 
 class GapError(ForeshockError):
