@@ -104,9 +104,13 @@ class EmbeddedHost:
         self.settle()
 
     def settle(self) -> None:
-        """Carry out every waiting effect, in order, until none is left and nothing new is in any inbox."""
+        """Carry out every waiting effect until none is left and nothing new is in any inbox.
+
+        In order of unit and key, as `Unit.pending` gives them after a crash: the answers land in the same order.
+        """
         while True:
-            waiting, self._waiting = self._waiting, []
+            waiting = sorted(self._waiting, key=lambda item: (self.units.index(item[0]), item[1].key))
+            self._waiting = []
             answers = [answer(self._performers, unit, started, self.clock) for unit, started in waiting]
             if not self._turn(answers):
                 return

@@ -172,6 +172,8 @@ class Unit:
     def _take(self, record: Record) -> list[Outbound]:
         try:
             event = decode_record(record)
+            if event.type not in TOPICS[record.topic].types:
+                raise ContractError("wrong_topic", f"{event.type} does not belong on {record.topic}")
             if self._seen_before(event):
                 self.counters["duplicate"] += 1
                 return []

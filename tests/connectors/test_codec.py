@@ -1,0 +1,93 @@
+"""The wire format: every contract survives it, and what does not keep its contract is refused with its reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.codec import decode, encode
+from models.contracts import CONTRACTS
+from models.errors import ContractError
+from models.event import Cause, Event, Position
+from models.signal import Tick
+
+GOLDEN = Path(__file__).parent.parent / "data" / "golden"
+
+
+def wire(**changes):
+    plain = json.loads(encode(Event(id="i", at=5, key="k", data=Tick(step="case", due_at=9))))
+    return json.dumps({**plain, **changes}).encode()
+
+
+def test_an_event_comes_back_as_it_went():
+    event = Event(id="i", at=5, key="k", data=Tick(step="case", due_at=9), cause="c", cid="f", region="r", run="u")
+    assert decode(encode(event)) == event
+    assert encode(decode(encode(event))) == encode(event)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b"\xff\x00garbage", "not_json"),
+        (b"[]", "bad_envelope"),
+        (b"{}", "bad_envelope"),
+        (wire(extra=1), "bad_envelope"),
+        (wire(at="5"), "bad_envelope"),
+        (wire(at=None), "bad_envelope"),
+        (wire(key=7), "bad_envelope"),
+        (wire(type="surprise"), "unknown_type"),
+        (wire(type=["tick"]), "unknown_type"),
+        (wire(v=2), "unknown_version"),
+        (wire(v="1"), "unknown_version"),
+        (wire(v=[]), "unknown_version"),
+        (wire(data=[]), "bad_payload"),
+        (wire(data={"step": "case"}), "bad_payload"),
+        (wire(data={"step": "case", "due_at": 9, "more": 1}), "bad_payload"),
+        (wire(data={"step": "case", "due_at": "soon"}), "bad_payload"),
+    ],
+)
+def test_what_breaks_the_contract_is_refused_with_its_reason(value, reason):
+    with pytest.raises(ContractError) as refused:
+        decode(value)
+    assert refused.value.reason == reason
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_crash_the_decoder(value):
+    with pytest.raises(ContractError):
+        decode(value)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_no_json_under_an_envelope_crashes_the_decoder(data):
+    for contract in CONTRACTS:
+        try:
+            decode(wire(type=contract, data=data))
+        except ContractError:
+            continue
+
+
+def test_golden_bytes_of_every_contract_are_still_read_and_written_the_same():
+    seen = set()
+    for path in sorted(GOLDEN.glob("*.json")):
+        value = path.read_bytes().rstrip(b"\n")
+        event = decode(value)
+        assert encode(event) == value, path.name
+        seen.add(event.type)
+    assert seen == set(CONTRACTS)
+
+
+def test_a_cause_is_read_back():
+    cause = Cause("detect", Position("counts", 3, 17), 1, 2)
+    assert str(cause) == "detect:counts/3@17#1.2"
+    assert Cause.parse(str(cause)) == cause
+    assert Cause.parse("files:/var/log/x") is None

@@ -1,0 +1,133 @@
+"""A Unit alone: ticks, answers, dead letters, poison and quarantine, and when a checkpoint is worth it."""
+
+from __future__ import annotations
+
+import pytest
+from toy_pipeline import Split, Total, batch
+
+from connectors.codec import decode, encode
+from connectors.ports import Crash, Outbound, Record
+from models.errors import GapError, PoisonError
+from models.event import Event
+from models.signal import Change, EffectAnswered, Tick
+from streams.runtime import Unit
+
+
+def change(after: str, key: str = "app1") -> Event:
+    return Event(
+        id=f"c{after}",
+        at=100,
+        key=key,
+        data=Change(change_id=after, source="toy", kind="config", resource="r", application=key, after=after),
+    )
+
+
+def feed(unit: Unit, *items: Event | bytes | Outbound, logged_at: int = 1_000) -> list[Event]:
+    emitted = []
+    for item in items:
+        value = item.value if isinstance(item, Outbound) else item if isinstance(item, bytes) else encode(item)
+        key = "app1" if isinstance(item, bytes) else item.key
+        record = Record(unit.step.inbox, unit.partition, unit.next_offset, key, value, logged_at)
+        emitted += [decode(out.value) for out in unit.apply(record)]
+    return emitted
+
+
+def test_a_wish_becomes_one_tick_and_only_the_current_one_counts():
+    unit = Unit(Total(), 0)
+    feed(unit, change("1"), logged_at=1_000)
+    feed(unit, change("1"), logged_at=2_000)  # the wish moves from 6,000 to 7,000
+    assert unit.next_due() == 7_000
+    assert unit.due(6_999) == []
+    (tick,) = unit.due(7_000)
+    assert unit.due(7_000) == []
+    stale = Event(id="t", at=6_000, key="app1", data=Tick(step="total", due_at=6_000))
+    assert feed(unit, stale) == []
+    (woken,) = feed(unit, tick)
+    assert woken.data.facts == {"tick": 7_000}
+    assert feed(unit, tick) == []
+    assert unit.counters["stale_tick"] == 2
+
+
+def test_the_first_answer_while_pending_wins():
+    unit = Unit(Total(), 0)
+    feed(unit, change("3"))
+    cut = unit.cut()
+    assert [started.effect.id for started in cut.effects] == ["app1:3"]
+    answer = Event(id="a", at=1, key="app1", data=EffectAnswered(effect_id="app1:3", kind="ask", ok=False))
+    again = Event(id="b", at=1, key="app1", data=EffectAnswered(effect_id="app1:3", kind="ask", ok=True))
+    other = Event(id="c", at=1, key="app2", data=EffectAnswered(effect_id="app1:3", kind="ask", ok=True))
+    assert feed(unit, other) == []
+    (taken,) = feed(unit, answer)
+    assert taken.data.facts == {"answer": "app1:3", "ok": False}
+    assert feed(unit, again) == []
+    assert unit.pending() == []
+
+
+def test_pending_effects_and_wishes_survive_a_restart():
+    unit = Unit(Total(), 0)
+    feed(unit, change("3"))
+    checkpoint = unit.cut().checkpoint
+    reborn = Unit(Total(), 0, saved=checkpoint, entries=checkpoint.entries)
+    assert [(s.key, s.effect.id) for s in reborn.pending()] == [("app1", "app1:3")]
+    assert reborn.next_due() == 6_000
+    assert reborn.next_offset == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(b"garbage", "not_json"), (encode(change("bad")), "refused"), (batch(0).value, "wrong_topic")],
+)
+def test_a_broken_contract_is_a_dead_letter_with_its_place_and_the_stream_goes_on(value, reason):
+    unit = Unit(Total(), 0)
+    letter, after = feed(unit, value, change("1"))
+    assert (letter.data.reason, letter.data.topic, letter.data.offset) == (reason, "signals", 0)
+    assert after.data.facts == {"total": 1}
+
+
+def test_a_defect_stops_with_its_place_and_the_third_time_is_quarantined():
+    step = Total()
+    step.fails_at = "13"
+    with pytest.raises(PoisonError, match="total/0 failed at signals/0@0"):
+        feed(Unit(step, 0), change("13"))
+    twice = Unit(step, 0, crashes={0: Crash(0, 2, "RuntimeError()")})
+    with pytest.raises(PoisonError):
+        feed(twice, change("13"))
+    thrice = Unit(step, 0, crashes={0: Crash(0, 3, "RuntimeError('a defect')")})
+    letter, after = feed(thrice, change("13"), change("1"))
+    assert (letter.data.reason, letter.data.detail) == ("quarantined", "RuntimeError('a defect')")
+    assert after.data.facts == {"total": 1}
+
+
+def test_a_gap_names_what_is_wanted_and_a_redelivery_is_skipped():
+    unit = Unit(Split(), 0)
+    with pytest.raises(GapError) as gap:
+        unit.apply(Record("logs", 0, 4, "0", batch(0).value, 1))
+    assert gap.value.want == 0
+    feed(unit, batch(0))
+    assert unit.apply(Record("logs", 0, 0, "0", batch(0).value, 1)) == ()
+
+
+def test_saving_waits_until_it_is_cheap_unless_forced_or_urgent():
+    lazy, urgent = Unit(Split(), 0), Unit(Total(), 0)
+    feed(lazy, batch(0, lines=50))
+    assert lazy.cut() is None
+    assert lazy.cut(force=True) is not None
+    assert lazy.cut(force=True) is None
+    for number in range(60):
+        feed(lazy, batch(number * 2, lines=50))
+    assert lazy.cut() is not None
+    feed(urgent, change("1"))
+    assert urgent.cut() is not None
+
+
+def test_emissions_that_the_log_already_has_are_not_emitted_again():
+    unit = Unit(Split(), 0)
+    first = feed(unit, batch(0))
+    assert first
+    saved = Unit(Split(), 0).cut()
+    assert saved is None
+    from connectors.ports import Checkpoint
+
+    reborn = Unit(Split(), 0, saved=Checkpoint((), None, 0, 1))
+    assert feed(reborn, batch(0)) == []
+    assert [event.id for event in feed(reborn, batch(2))] == [event.id for event in feed(unit, batch(2))]
