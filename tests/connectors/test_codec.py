@@ -15,6 +15,8 @@ from models.errors import ContractError
 from models.event import Cause, Event, Position
 from models.signal import Tick
 
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
 GOLDEN = Path(__file__).parent.parent / "data" / "golden"
 
 
@@ -62,12 +64,7 @@ def test_no_bytes_crash_the_decoder(value):
         decode(value)
 
 
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    )
-)
+@given(JSON)
 def test_no_json_under_an_envelope_crashes_the_decoder(data):
     for contract in CONTRACTS:
         try:
