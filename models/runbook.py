@@ -45,7 +45,9 @@ class ActionCall(Model):
 class RunbookStep(Model):
     """A step: what to call, how long to wait, how often to try, what undoes it (None: nothing to undo).
 
-    Neighbouring steps of one `group` run in parallel.
+    Neighbouring steps of one `group` run in parallel. `expect` is what the target's state shows once the step has taken
+    effect; a probe compares it after an attempt whose outcome is unknown (empty: the call's parameters that the state
+    has too).
     """
 
     name: str
@@ -54,6 +56,7 @@ class RunbookStep(Model):
     timeout_seconds: float = Field(default=30.0, gt=0)
     retry: Retry = Retry()
     group: str = ""
+    expect: dict[str, JsonValue] = {}
 
 
 class Verification(Model):
