@@ -1,0 +1,539 @@
+"""The workflow's rules, driven turn by turn against a target in memory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from models.anomaly import Kind, SeriesHealth, ServiceHealth
+from models.audit import AuditEntry, Stage
+from models.catalog import Application, Catalog, Target
+from models.command import Command, JournalEntry, Outcome, SeriesRef
+from models.runbook import ActionCall, Retry, Reversibility, Runbook, RunbookStep, Verification
+from models.signal import EffectAnswered
+from models.workflow import TargetState, next_wake
+from models.workflow_run import MAX_QUEUE, receive, take_answer, wake
+from models.workflow_turn import Call, Moves, World
+
+T0 = 1_700_000_000_000
+RUN = "run-1"
+SCALE = RunbookStep(
+    name="scale",
+    call=ActionCall(action="rds.scale", params={"max_connections": 200}),
+    inverse=ActionCall(action="rds.scale", params={"max_connections": "$snapshot.max_connections"}),
+    retry=Retry(attempts=3, base_seconds=1, cap_seconds=8),
+)
+RESTART = RunbookStep(name="restart", call=ActionCall(action="ecs.restart"))
+
+
+def runbook(*steps: RunbookStep, **changes: Any) -> Runbook:
+    fields: dict[str, Any] = {
+        "id": "scale-db",
+        "title": "Scale",
+        "recommendation": "Scale it",
+        "failure_modes": ("pool",),
+        "target_kind": "rds",
+        "reversibility": Reversibility.REVERSIBLE,
+        "require_state": {"status": "available"},
+        "steps": steps or (SCALE,),
+        "verify": Verification(settle_seconds=20, timeout_seconds=120),
+    }
+    return Runbook(**{**fields, **changes})
+
+
+def command(name: str = "c1", **changes: Any) -> Command:
+    fields: dict[str, Any] = {
+        "command_id": name,
+        "correlation_id": "fs-1",
+        "application": "shop",
+        "pattern_id": "p",
+        "target": "db",
+        "runbook_id": "scale-db",
+        "runbook_version": 1,
+        "series": (SeriesRef(service="checkout", template_id="t1", kind="spike"),),
+        "services": ("checkout",),
+        "cooldown_seconds": 300,
+        "lock_after_failures": 3,
+        "lock_seconds": 3600,
+        "detected_at": T0 - 5_000,
+        "issued_at": T0,
+        "expires_at": T0 + 300_000,
+        "run": RUN,
+    }
+    return Command(**{**fields, **changes})
+
+
+def series(observed: list[float], upper: float, template: str = "", kinds: tuple[Kind, ...] = ()) -> SeriesHealth:
+    return SeriesHealth(template_id=template, kinds=kinds, observed=tuple(observed), expected=1, upper=upper)
+
+
+@dataclass
+class Rig:
+    """A target in memory, its services' health by time, and the calls under way. `fails` scripts calls by number."""
+
+    book: Runbook = field(default_factory=runbook)
+    state: TargetState = field(default_factory=lambda: TargetState(target="db"))
+    now: int = T0
+    pauses: dict[str, int] = field(default_factory=dict)
+    world: dict[str, Any] = field(default_factory=lambda: {"status": "available", "max_connections": 100})
+    heals: bool = True
+    errors_after: float = 2.0
+    healthy: bool = True
+    applied_at: int = 0
+    pending: dict[str, Call] = field(default_factory=dict)
+    actions: list[dict[str, Any]] = field(default_factory=list)
+    out: list[Any] = field(default_factory=list)
+    fails: dict[int, tuple[str, bool]] = field(default_factory=dict)
+    """Action number (0-based) -> how it fails (refused, lost, silent) and whether it took effect all the same."""
+    unreadable: bool = False
+
+    def moves(self) -> Moves:
+        app = Application(name="shop", services=("checkout",), targets=("db", "db2"))
+        catalog = Catalog(applications=(app,), targets=(Target(arn="db", kind="rds"),), runbooks=(self.book,))
+        return Moves(self.state, World(self.now, RUN, catalog, self.pauses))
+
+    def order(self, order: Command) -> None:
+        self._take(receive, order)
+
+    def _take(self, turn: Any, *args: Any) -> None:
+        moves = self.moves()
+        turn(self.state, *args, moves)
+        self.out += moves.contracts
+        for name in moves.cancels:
+            self.pending.pop(name, None)
+        self.pending |= {call.id: call for call in moves.calls}
+        # Whatever happens, the state survives a crash as it is.
+        again = TargetState.model_validate_json(self.state.model_dump_json())
+        assert again.model_dump_json() == self.state.model_dump_json()
+        self.state = again
+
+    def answer(self, call: Call, ok: bool, result: dict[str, Any], error: str = "") -> None:
+        self.pending.pop(call.id, None)
+        result = json.loads(json.dumps(result))
+        answered = EffectAnswered(effect_id=call.id, kind=call.kind, ok=ok, result=result, error=error)
+        self._take(take_answer, answered)
+
+    def perform(self) -> bool:
+        """Answer the oldest call that will ever be answered."""
+        for call in list(self.pending.values()):
+            if call.kind == "read_state":
+                if self.unreadable:
+                    self.answer(call, False, {}, "throttled")
+                else:
+                    self.answer(call, True, {"state": self.world})
+                return True
+            if call.kind == "probe_health":
+                self.answer(call, True, {"health": self.health().model_dump(mode="json") if self.healthy else None})
+                return True
+            if self._act(call):
+                return True
+        return False
+
+    def _act(self, call: Call) -> bool:
+        number = next((n for n, seen in enumerate(self.actions) if seen["id"] == call.id), None)
+        if number is not None:
+            return False  # a silent one: it never answers
+        self.actions.append({"id": call.id, **call.args})
+        how, takes_effect = self.fails.get(len(self.actions) - 1, ("ok", True))
+        if takes_effect:
+            self.world.update(call.args["params"])  # type: ignore[arg-type]
+            self.applied_at = self.now
+        if how == "ok":
+            self.answer(call, True, {"reply": {}})
+        elif how == "refused":
+            self.answer(call, False, {"applied": False}, "throttled")
+        elif how == "lost":
+            self.answer(call, False, {}, "unknown outcome: connection reset")
+        else:
+            return False
+        return True
+
+    def health(self) -> ServiceHealth:
+        newest = self.now // 10_000 * 10_000 - 10_000
+        starts = [newest - 10_000 * place for place in range(5, -1, -1)]
+        sick = [not (self.heals and self.applied_at and start >= self.applied_at) for start in starts]
+        errors = [self.errors_after if self.applied_at and start >= self.applied_at else 2.0 for start in starts]
+        listed = (series([30.0 if bad else 1.0 for bad in sick], 5, "t1", (Kind.SPIKE,)),)
+        return ServiceHealth(
+            service="checkout",
+            application="shop",
+            alive=True,
+            watermark=self.now,
+            total=series([100.0] * 6, 150),
+            errors=series(errors, 6),
+            open=listed,
+        )
+
+    def go(self, until: int = T0 + 3_600_000) -> None:
+        """Perform calls, and let time pass to the next wish, until nothing is wished for any more."""
+        while True:
+            while self.perform():
+                pass
+            due = next_wake(self.state)
+            if due is None or due > until:
+                assert self.state.workflow is None or due is not None
+                return
+            self.now = max(self.now, due)
+            self._take(wake)
+
+    def outcomes(self) -> list[Outcome]:
+        return [item for item in self.out if isinstance(item, Outcome)]
+
+    @property
+    def outcome(self) -> Outcome:
+        (only,) = self.outcomes()
+        return only
+
+    def states(self) -> list[str]:
+        return [item.state for item in self.out if isinstance(item, JournalEntry) and item.entry == "state"]
+
+    def stages(self) -> list[Stage]:
+        return [item.stage for item in self.out if isinstance(item, AuditEntry)]
+
+
+def test_a_recovery_is_verified_by_series_and_guard_and_its_times_are_in_order() -> None:
+    rig = Rig()
+    rig.order(command())
+    rig.go()
+    outcome = rig.outcome
+    assert (outcome.result, outcome.verified_by) == ("recovered", ("series", "guard"))
+    assert outcome.applied
+    times = outcome.times
+    assert list(times) == ["detected", "commanded", "applied", "recovered", "verified"]
+    assert list(times.values()) == sorted(times.values())
+    assert times["recovered"] == -(-times["applied"] // 10_000) * 10_000
+    assert times["verified"] >= times["recovered"] + 20_000
+    assert outcome.guard == {"checkout.before": 2.0, "checkout.after": 2.0}
+    phases = ["received", "prechecking", "snapshotting", "executing", "settling", "verifying", "succeeded"]
+    assert rig.states() == phases
+    assert rig.stages() == [Stage.EXECUTING, Stage.VERIFYING, Stage.RECOVERED]
+    assert rig.world["max_connections"] == 200
+
+
+def test_every_call_has_its_intent_in_the_journal_before_its_answer() -> None:
+    rig = Rig(fails={0: ("lost", False)})
+    rig.order(command())
+    rig.go()
+    journal = [item for item in rig.out if isinstance(item, JournalEntry)]
+    assert [item.seq for item in journal] == list(range(len(journal)))
+    opened: set[str] = set()
+    for item in journal:
+        if item.entry == "intent":
+            opened.add(item.effect_id)
+        elif item.entry == "answer":
+            opened.remove(item.effect_id)
+    assert not opened
+
+
+def test_what_does_not_help_is_undone_from_the_snapshot() -> None:
+    rig = Rig(heals=False)
+    rig.order(command())
+    rig.go()
+    assert rig.outcome.result == "rolled_back"
+    assert "not verified within 120 s: checkout/t1/spike: 0 of 2 buckets" in rig.outcome.reason
+    assert rig.world["max_connections"] == 100
+    assert rig.states()[-2:] == ["compensating", "rolled_back"]
+    assert rig.stages()[-2:] == [Stage.ROLLING_BACK, Stage.ROLLED_BACK]
+
+
+def test_a_worse_guard_is_undone_before_the_timeout() -> None:
+    rig = Rig(errors_after=40.0, heals=False)
+    rig.order(command())
+    rig.go()
+    assert rig.outcome.result == "rolled_back"
+    assert "guard worse: checkout: errors rose from 2 to 40 in 10 s" in rig.outcome.reason
+    assert rig.outcome.guard == {"checkout.before": 2.0, "checkout.after": 40.0}
+    assert rig.now - rig.outcome.times["applied"] < 60_000
+
+
+def test_a_guard_that_is_worse_forbids_success_even_where_the_series_is_good() -> None:
+    rig = Rig(errors_after=40.0)
+    rig.order(command())
+    rig.go()
+    assert rig.outcome.result == "rolled_back"
+
+
+def test_the_target_state_must_hold_as_well() -> None:
+    verify = Verification(settle_seconds=0, timeout_seconds=60, target_state={"status": "scaled"})
+    rig = Rig(book=runbook(verify=verify))
+    rig.order(command())
+    rig.go()
+    assert rig.outcome.result == "rolled_back"
+    assert "the target's status is 'available', not 'scaled'" in rig.outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"run": "another"}, "ordered by run 'another'"),
+        ({"expires_at": T0 - 1_000}, "expired 1 s ago"),
+        ({"issued_at": T0 - 601_000, "expires_at": T0 + 1}, "stale"),
+        ({"runbook_version": 2}, "unknown runbook scale-db version 2"),
+        ({"target": "db2"}, "unknown target db2"),
+        ({"application": "other"}, "not one of application other"),
+        ({"series": ()}, "nothing would show whether it helped"),
+    ],
+)
+def test_a_command_that_may_not_run_is_refused_with_its_reason_and_calls_nothing(changes: Any, reason: str) -> None:
+    rig = Rig()
+    rig.order(command(**changes))
+    rig.go()
+    assert rig.outcome.result == "refused"
+    assert reason in rig.outcome.reason
+    assert not rig.outcome.applied
+    assert not rig.actions
+    assert not rig.pending
+
+
+def test_a_target_in_another_state_than_required_is_left_alone() -> None:
+    rig = Rig(world={"status": "modifying", "max_connections": 100})
+    rig.order(command())
+    rig.go()
+    assert rig.outcome.result == "refused"
+    assert "the target's status is 'modifying', the runbook requires 'available'" in rig.outcome.reason
+    assert not rig.actions
+
+
+def test_an_inverse_that_could_not_be_filled_in_refuses_before_anything_is_called() -> None:
+    rig = Rig(world={"status": "available"})
+    rig.order(command())
+    rig.go()
+    assert "$snapshot.max_connections has no value" in rig.outcome.reason
+    assert not rig.actions
+
+
+def test_without_a_health_reading_nothing_is_done_because_nothing_could_be_verified() -> None:
+    rig = Rig(healthy=False)
+    rig.order(command())
+    rig.go()
+    assert rig.outcome.result == "refused"
+    assert "no health of service checkout" in rig.outcome.reason
+    assert not rig.actions
+
+
+def test_an_unreadable_target_is_refused_after_three_tries() -> None:
+    rig = Rig(unreadable=True)
+    rig.order(command())
+    rig.go()
+    assert "prechecking: not readable 3 times: db: throttled" in rig.outcome.reason
+
+
+def test_a_refused_attempt_is_retried_after_a_growing_wait_and_a_probe_under_a_new_key() -> None:
+    rig = Rig(fails={0: ("refused", False), 1: ("refused", False)})
+    rig.order(command())
+    rig.go()
+    assert rig.outcome.result == "recovered"
+    assert len({call["idempotency_key"] for call in rig.actions}) == 3
+    calls = [item.call for item in rig.out if isinstance(item, JournalEntry) and item.entry == "intent"]
+    assert calls[2:7] == ["call_action", "read_state", "call_action", "read_state", "call_action"]
+
+
+def test_attempts_end_and_a_step_that_never_took_effect_needs_no_undoing() -> None:
+    rig = Rig(fails=dict.fromkeys(range(9), ("refused", False)))
+    rig.order(command())
+    rig.go()
+    assert len(rig.actions) == 3
+    assert rig.outcome.result == "failed"
+    assert "step scale failed: throttled" in rig.outcome.reason
+    assert rig.outcome.applied
+
+
+@pytest.mark.parametrize("how", ["lost", "silent"])
+def test_an_unknown_outcome_that_took_effect_is_found_by_the_probe_and_not_repeated(how: str) -> None:
+    rig = Rig(fails={0: (how, True)})
+    rig.order(command())
+    rig.go()
+    assert rig.outcome.result == "recovered"
+    assert len(rig.actions) == 1
+
+
+@pytest.mark.parametrize("how", ["lost", "silent"])
+def test_an_unknown_outcome_without_effect_is_repeated_under_the_same_key(how: str) -> None:
+    rig = Rig(fails={0: (how, False)})
+    rig.order(command())
+    rig.go()
+    assert rig.outcome.result == "recovered"
+    first, second = rig.actions
+    assert first["idempotency_key"] == second["idempotency_key"] == first["id"]
+    assert first["id"] != second["id"]
+
+
+def test_an_outcome_no_state_can_show_is_undone_where_repeating_is_not_safe() -> None:
+    step = SCALE.model_copy(update={"call": ActionCall(action="rds.boost"), "expect": {"status": "available"}})
+    rig = Rig(book=runbook(step), fails={0: ("lost", True)})
+    rig.order(command())
+    rig.go()
+    assert [call["action"] for call in rig.actions] == ["rds.boost", "rds.scale"]
+    assert rig.outcome.result == "rolled_back"
+    assert "cannot show whether it took effect" in rig.outcome.reason
+
+
+def test_an_outcome_no_state_can_show_is_repeated_where_the_runbook_is_restart_safe() -> None:
+    rig = Rig(book=runbook(RESTART, reversibility=Reversibility.RESTART_SAFE), fails={0: ("lost", False)})
+    rig.order(command())
+    rig.go()
+    assert [call["action"] for call in rig.actions] == ["ecs.restart", "ecs.restart"]
+    assert rig.outcome.result == "recovered"
+
+
+def test_an_outcome_no_state_can_show_and_nothing_can_undo_goes_to_a_person() -> None:
+    rig = Rig(book=runbook(RESTART, reversibility=Reversibility.IRREVERSIBLE), fails={0: ("lost", False)})
+    rig.order(command())
+    rig.go()
+    assert (rig.outcome.result, rig.outcome.needs_person) == ("unknown", True)
+    assert rig.states()[-1] == "needs_person"
+
+
+def test_a_compensation_that_fails_goes_to_a_person() -> None:
+    rig = Rig(heals=False, fails=dict.fromkeys(range(1, 9), ("refused", False)))
+    rig.order(command())
+    rig.go()
+    assert (rig.outcome.result, rig.outcome.needs_person) == ("failed", True)
+    assert "undoing step scale failed" in rig.outcome.reason
+    assert rig.stages()[-1] is Stage.NEEDS_PERSON
+
+
+def _named(name: str, group: str = "") -> RunbookStep:
+    on, off = ({"params": {name: value}} for value in (1, 0))
+    return RunbookStep(
+        name=name,
+        group=group,
+        call=ActionCall(action="rds.scale", **on),
+        inverse=ActionCall(action="rds.scale", **off),
+        retry=Retry(attempts=1),
+    )
+
+
+def test_steps_are_undone_in_the_reverse_order_in_which_they_took_effect() -> None:
+    rig = Rig(book=runbook(_named("a"), _named("b"), _named("c")), heals=False)
+    rig.world |= {"a": 0, "b": 0, "c": 0}
+    rig.order(command())
+    rig.go()
+    assert [call["params"] for call in rig.actions] == [{"a": 1}, {"b": 1}, {"c": 1}, {"c": 0}, {"b": 0}, {"a": 0}]
+
+
+def test_all_branches_of_a_group_end_before_the_failed_one_has_the_others_undone() -> None:
+    rig = Rig(book=runbook(_named("a", "g"), _named("b", "g"), _named("c")), fails={0: ("refused", False)})
+    rig.world |= {"a": 0, "b": 0, "c": 0}
+    rig.order(command())
+    rig.perform()  # precheck
+    rig.perform()  # guard
+    assert [call.kind for call in rig.pending.values()] == ["call_action", "call_action"]
+    rig.go()
+    assert [call["params"] for call in rig.actions] == [{"a": 1}, {"b": 1}, {"b": 0}]
+    assert rig.outcome.result == "rolled_back"
+
+
+def test_two_incidents_wanting_one_target_give_one_action() -> None:
+    rig = Rig()
+    rig.order(command("c1"))
+    rig.order(command("c2", correlation_id="fs-2"))
+    assert rig.states()[-1] == "waiting_lease"
+    rig.go()
+    assert [(item.command_id, item.result) for item in rig.outcomes()] == [("c1", "recovered"), ("c2", "refused")]
+    assert "superseded: command c1" in rig.outcomes()[1].reason
+    assert len(rig.actions) == 1
+
+
+def test_who_waited_for_a_workflow_that_called_nothing_gets_its_turn() -> None:
+    rig = Rig(book=runbook(require_state={"ready": "$params.ready"}))
+    rig.world["ready"] = "yes"
+    rig.order(command("c1", params={"ready": "no"}))
+    rig.order(command("c2", params={"ready": "yes"}))
+    rig.go()
+    assert [(item.command_id, item.result) for item in rig.outcomes()] == [("c1", "refused"), ("c2", "recovered")]
+
+
+def test_who_waits_beyond_its_expiry_or_beyond_the_queue_is_refused() -> None:
+    rig = Rig()
+    for number in range(MAX_QUEUE + 2):
+        rig.order(command(f"c{number}", expires_at=T0 + 10_000))
+    assert [item.command_id for item in rig.outcomes()] == [f"c{MAX_QUEUE + 1}"]
+    assert "lease held by command c0" in rig.outcome.reason
+    rig.go()
+    late = [item for item in rig.outcomes() if "expired while waiting" in item.reason]
+    assert [item.command_id for item in late] == [f"c{n}" for n in range(1, MAX_QUEUE + 1)]
+    assert len(rig.outcomes()) == MAX_QUEUE + 2
+
+
+def test_a_second_command_of_the_same_id_is_ignored_and_counted() -> None:
+    rig = Rig()
+    rig.order(command())
+    rig.go()
+    rig.order(command())
+    rig.go()
+    assert len(rig.outcomes()) == 1
+    assert rig.state.dropped == {"duplicate command": 1}
+
+
+def test_an_action_cools_down_after_it_whatever_runbook_would_call_it() -> None:
+    rig = Rig()
+    rig.order(command("c1"))
+    rig.go()
+    rig.now += 299_000
+    rig.book = runbook(id="other-book")
+    rig.order(command("c2", runbook_id="other-book", issued_at=rig.now, expires_at=rig.now + 9))
+    assert "cooldown: rds.scale on this target for another 1 s" in rig.outcomes()[-1].reason
+    rig.now += 1_000
+    rig.order(command("c3", runbook_id="other-book", issued_at=rig.now, expires_at=rig.now + 9))
+    assert rig.state.workflow is not None
+
+
+def test_three_failures_lock_the_target_for_an_hour() -> None:
+    rig = Rig(heals=False)
+    for number in range(3):
+        rig.applied_at = 0
+        rig.order(command(f"c{number}", issued_at=rig.now, expires_at=rig.now + 300_000, cooldown_seconds=0))
+        rig.go(rig.now + 1_000_000)
+    ended = rig.now
+    assert [item.result for item in rig.outcomes()] == ["rolled_back"] * 3
+    for wait, allowed in ((3_599_999, False), (3_600_000, True)):
+        rig.now = ended + wait
+        rig.order(command(f"after-{wait}", issued_at=rig.now, expires_at=rig.now + 300_000))
+        assert (rig.state.workflow is not None) is allowed
+    assert "locked after repeated failure" in rig.outcomes()[3].reason
+
+
+def test_a_pause_stops_the_next_call_and_a_half_done_runbook_goes_to_a_person() -> None:
+    rig = Rig(book=runbook(_named("a"), _named("b")))
+    rig.world |= {"a": 0, "b": 0}
+    rig.order(command())
+    for _ in range(2):
+        rig.perform()
+    rig.pauses = {"shop": 0}
+    rig.go()
+    assert [call["params"] for call in rig.actions] == [{"a": 1}]
+    assert (rig.outcome.result, rig.outcome.needs_person) == ("failed", True)
+    assert "step b failed: paused by a person" in rig.outcome.reason
+
+
+def test_a_pause_lets_a_running_verification_end() -> None:
+    rig = Rig()
+    rig.order(command())
+    for _ in range(3):
+        rig.perform()
+    rig.pauses = {"*": 0}
+    rig.go()
+    assert rig.outcome.result == "recovered"
+
+
+def test_a_pause_before_the_first_call_refuses_and_one_that_is_over_does_not() -> None:
+    rig = Rig(pauses={"*": T0 + 1})
+    rig.order(command("c1"))
+    assert rig.outcome.reason == "paused by a person"
+    rig.now = T0 + 1
+    rig.order(command("c2"))
+    assert rig.state.workflow is not None
+
+
+def test_a_late_answer_is_counted_and_changes_nothing() -> None:
+    rig = Rig()
+    rig.order(command())
+    rig.go()
+    before = rig.state.model_dump(exclude={"dropped"})
+    rig.answer(Call("gone", "call_action", {}), True, {})
+    assert rig.state.dropped == {"late answer": 1}
+    assert rig.state.model_dump(exclude={"dropped"}) == before
