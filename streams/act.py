@@ -63,7 +63,7 @@ class ActStep:
             case Command():
                 verify(data, self._keys)
                 if data.target != event.key:
-                    raise ContractError("wrong key", f"a command for {data.target} came under key {event.key}")
+                    raise ContractError("wrong_key", f"a command for {data.target} came under key {event.key}")
                 return shared, (Part(event.key, event),)
             case EffectAnswered() | Tick():
                 return shared, (Part(event.key, event),)
@@ -73,7 +73,7 @@ class ActStep:
             case Catalog():
                 shared.catalog = data
             case _:
-                raise ContractError("wrong type", f"{event.type} does not belong on {self.inbox}")
+                raise ContractError("wrong_topic", f"{event.type} does not belong on {self.inbox}")
         return shared, ()
 
     def advance(self, shared: ActShared, state: TargetState, part: Part) -> Turn[TargetState]:
