@@ -105,8 +105,11 @@ class Anomaly(Contract):
         return f"{self.service}/{self.template_id or self.source_id}/{self.kind}"
 
     def digest_view(self) -> dict[str, Any]:
-        """Natural keys and the verdict; ids, pointers and the revision number belong to one log."""
-        return self.model_dump(mode="json", exclude={"anomaly_id", "revision", "evidence"})
+        """Natural keys and the verdict. Ids, pointers, the revision number, and whether the anomaly was told before its
+        window closed (so that the closed window is an update) belong to one log.
+        """
+        view = self.model_dump(mode="json", exclude={"anomaly_id", "revision", "evidence", "status"})
+        return view | {"cleared": self.status is Status.CLEARED}
 
 
 class SeriesHealth(Model):
@@ -134,4 +137,6 @@ class ServiceHealth(Contract):
     total: SeriesHealth
     errors: SeriesHealth
     open: tuple[SeriesHealth, ...] = ()
-    """Series with an open anomaly."""
+    """Series with an open anomaly, and for 15 minutes those whose anomaly was cleared (`kinds` is empty)."""
+    lost: dict[str, int] = {}
+    """Lines not taken since the state began, by reason: `late` (their bucket had closed), `future`."""
