@@ -49,8 +49,8 @@ violations vulnerable watchdog wedged wrong zombie zombies
 """
 FAILURE_WORDS: Final = frozenset(_WORDS.split())
 
-# "OutOfMemoryError" is four words, "HTTPError" two; a plural of capitals ("OOMs") stays one.
-_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z]{2})|[A-Z]?[a-z]+|[A-Z]+")
+# "OutOfMemoryError" is itself and its four parts, "HTTPError" itself and two.
+_WORD = re.compile(r"(?<![A-Za-z])(?=([A-Za-z]+))|([A-Z]+(?=[A-Z][a-z]{2})|[A-Z]?[a-z]+|[A-Z]+)")
 # "no error", "without errors", "errors: 0" in its template form "errors: <*>" are counters or denials, not failures.
 _DENIED = re.compile(
     r"\b(?:no|zero|without|0)\s+\w+|\b(?:errors?|failures?|exceptions?|drops?|dropped|lost|rejects)\s*[=:]\s*<\*>",
@@ -62,7 +62,8 @@ _APOSTROPHE = re.compile(r"(?<=[A-Za-z])['’](?=[A-Za-z])")
 def failure_words(text: str) -> tuple[str, ...]:
     """The failure words of a template's text, each once, sorted."""
     plain = _DENIED.sub(" ", _APOSTROPHE.sub("", text))
-    return tuple(sorted({word for found in _WORD.findall(plain) if (word := found.lower()) in FAILURE_WORDS}))
+    words = {(whole or part).lower() for whole, part in _WORD.findall(plain)}
+    return tuple(sorted(words & FAILURE_WORDS))
 
 
 def has_failure_words(text: str) -> bool:

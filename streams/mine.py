@@ -1,0 +1,41 @@
+"""The `mine` step: batches of lines become counts of templates. It keeps no state; its miner's cache only saves time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from models.errors import ContractError
+from models.event import Event
+from models.line_key import DEFAULT_SEED
+from models.log import LogBatch
+from models.mining import MAX_KEYS, Miner
+from models.template import BatchPointer
+from streams.step import Emit, NothingKeeper, Part, Turn
+
+__all__ = ["Mine"]
+
+
+class Mine:
+    """One TemplateCounts for each LogBatch, under the partition's number as key.
+
+    `seed` and `max_keys` are the miner's: they change its speed and what an attacker can do to it, not what it says.
+    """
+
+    name, inbox, urgent = "mine", "logs", False
+    shared, state = NothingKeeper(), NothingKeeper()
+
+    def __init__(self, seed: int = DEFAULT_SEED, max_keys: int = MAX_KEYS) -> None:
+        self._miner = Miner(seed, max_keys)
+
+    def admit(self, shared: None, event: Event[Any]) -> tuple[None, Sequence[Part]]:
+        """The whole event is one part. Raises ContractError for what is no LogBatch."""
+        if not isinstance(event.data, LogBatch) or event.position is None:
+            raise ContractError("wrong_type", f"{event.type} does not belong on {self.inbox}: only log_batch does")
+        return shared, (Part(str(event.position.partition), event),)
+
+    def advance(self, shared: None, state: None, part: Part) -> Turn[None]:  # noqa: ARG002 - the protocol's name
+        """Count the batch. Raises ContractError where its columns do not fit each other."""
+        topic, partition, offset = part.event.position or ("", -1, -1)
+        counts = self._miner.mine(part.event.data, BatchPointer(topic=topic, partition=partition, offset=offset))
+        return Turn(state, (Emit("counts", part.key, part.event.at, counts),))
