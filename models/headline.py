@@ -1,0 +1,62 @@
+"""An incident in one line, for people.
+
+`checkout: "connection pool exhausted" 45 in the last minute, expected 4.2, 5.1σ`
+
+In: an Incident. Out: text without control characters, at most 200 characters. Template texts are redacted already.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+from models.anomaly import Kind
+from models.incident import Incident, IncidentEvent, IncidentSignal
+
+__all__ = ["escape", "headline"]
+
+_LONGEST = 200
+_TEXT = 100
+
+
+def headline(incident: Incident) -> str:
+    """What opened it if that is a failed resource, else its strongest signal: open before clear, alarm before watch."""
+    failures = [event for event in incident.events if not event.expected]
+    if failures and (not incident.signals or incident.primary == failures[0].detail_type):
+        return _cut(_event_line(incident.application, failures[0]), _LONGEST)
+    if not incident.signals:
+        return _cut(f"{escape(incident.application)}: {escape(incident.primary)}", _LONGEST)
+    strongest = max(incident.signals, key=lambda s: (s.cleared_at == 0, s.tier == "alarm", s.sigma))
+    return _cut(_signal_line(strongest), _LONGEST)
+
+
+def escape(text: str) -> str:
+    """The text with every control, format or separator character as a blank: no terminal obeys it, no line breaks.
+
+    Unicode categories Cc, Cf, Cs, Zl, Zp (escape sequences, bidirectional overrides, line separators).
+    """
+    shown = (" " if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else char for char in text)
+    return " ".join("".join(shown).split())
+
+
+def _event_line(application: str, event: IncidentEvent) -> str:
+    state = event.detail.get("state")
+    what = f" ({escape(state)})" if isinstance(state, str) and state else ""
+    return f"{escape(application)}: {escape(event.detail_type)}{what} on {escape(event.resource)}"
+
+
+def _signal_line(signal: IncidentSignal) -> str:
+    service = escape(signal.service)
+    if signal.kind == Kind.SERVICE_SILENT:
+        return f"{service}: silent, {signal.expected:.3g} lines expected, {signal.sigma:.1f}σ"
+    if signal.kind == Kind.SOURCE_STALLED:
+        return f"{service}: a log source has stalled"
+    what = f'"{_cut(escape(signal.text), _TEXT)}"' if signal.text else "all lines"
+    new = "never seen before, " if signal.kind == Kind.NOVELTY else ""
+    figures = f"{signal.observed:g} in the last minute"
+    if not new:
+        figures += f", expected {signal.expected:.1f}, {signal.sigma:.1f}σ"
+    return f"{service}: {what} {new}{figures}"
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"

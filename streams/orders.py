@@ -1,0 +1,135 @@
+"""Orders under way: what ordering an action leaves behind, and what its outcome (or the lack of one) settles.
+
+In: a decision to act, an Outcome, time. Out: a signed Command, audit entries COMMANDED and of the outcome, and in the
+state: what is in flight, what cools down, what was tried.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from models.audit import Stage
+from models.case import CaseState, InFlight, Tried
+from models.command import Command, Outcome, SeriesRef
+from models.cooldown import cool_down
+from models.event import digest
+from models.incident import Incident
+from models.policy import Policy
+from models.runbook import Runbook
+from models.signing import sign
+from streams.casework import Settled, Work
+
+__all__ = ["order", "policy_digest", "settle", "target_key"]
+
+_SPARE_SECONDS: Final = 600.0
+"""Patience beyond what a runbook's own times add up to: queues, restarts, retries' waits."""
+_STAGES: Final = {
+    "recovered": Stage.RECOVERED,
+    "rolled_back": Stage.ROLLED_BACK,
+    "failed": Stage.FAILED,
+    "refused": Stage.FAILED,
+    "unknown": Stage.FAILED,
+}
+
+
+def order(state: CaseState, work: Work, incident: Incident, runbook: Runbook, target: str, command_id: str) -> None:
+    """Put a signed command on its way, and remember it until its outcome comes."""
+    made, policy, cid = state.decide, work.catalog.policy, incident.correlation_id
+    command = Command(
+        command_id=command_id,
+        correlation_id=cid,
+        application=state.application,
+        pattern_id=incident.pattern_id,
+        target=target,
+        runbook_id=runbook.id,
+        runbook_version=runbook.version,
+        series=_series(incident),
+        services=_services(incident, work),
+        cooldown_seconds=policy.cooldown_seconds,
+        lock_after_failures=policy.lock_after_failures,
+        lock_seconds=policy.lock_seconds,
+        detected_at=incident.opened_at,
+        issued_at=work.now,
+        expires_at=work.now + round(policy.command_expires_seconds * 1_000),
+        run=work.run,
+    )
+    work.emit("commands", target, sign(command, work.keys), cid)
+    claim = state.predict.last.failure_probability if state.predict.last else None
+    made.in_flight[command_id] = InFlight(
+        command_id=command_id,
+        correlation_id=cid,
+        pattern_id=incident.pattern_id,
+        runbook_id=runbook.id,
+        runbook_version=runbook.version,
+        target=target,
+        issued_at=work.now,
+        until=command.expires_at + _patience_ms(runbook),
+        claim=claim,
+    )
+    made.tried.append(Tried(command_id=command_id, runbook_id=runbook.id, target=target))
+    made.ordered_at.append(work.now)
+    work.audit(state, Stage.COMMANDED, "decide", cid, command_id=command_id, runbook_id=runbook.id, target=target)
+
+
+def settle(state: CaseState, work: Work, command_id: str, outcome: Outcome | None) -> None:
+    """A command came to its end; without an outcome in time it counts as unknown. One not under way is ignored."""
+    made, policy = state.decide, work.catalog.policy
+    ended = made.in_flight.pop(command_id, None)
+    if ended is None:
+        ignored = state.join.ignored
+        ignored["outcome of no command under way"] = ignored.get("outcome of no command under way", 0) + 1
+        return
+    result = outcome.result if outcome else "unknown"
+    applied = outcome.applied if outcome else True
+    key = target_key(ended.target, ended.runbook_id)
+    made.cooldowns[key] = cool_down(
+        made.cooldowns.get(key),
+        result,
+        work.now,
+        cooldown_seconds=policy.cooldown_seconds,
+        lock_after_failures=policy.lock_after_failures,
+        lock_seconds=policy.lock_seconds,
+    )
+    made.tried = [
+        item.model_copy(update={"result": result, "applied": applied}) if item.command_id == command_id else item
+        for item in made.tried
+    ]
+    if result != "recovered" and state.join.incident is not None:
+        kept = made.cooldowns[key]
+        made.retry_at = max(kept.until, kept.locked_until)
+    work.settled.append(Settled(ended, outcome))
+    cid, reason = ended.correlation_id, outcome.reason if outcome else "no outcome in time"
+    work.audit(state, _STAGES[result], "act", cid, command_id=command_id, result=result, reason=reason)
+    if outcome is not None and outcome.needs_person:
+        work.audit(state, Stage.NEEDS_PERSON, "act", cid, command_id=command_id, reason=reason)
+
+
+def target_key(target: str, runbook_id: str) -> str:
+    """The key a cooldown is kept under: one runbook on one target."""
+    return f"{target}|{runbook_id}"
+
+
+def policy_digest(policy: Policy) -> str:
+    """Names the policy a decision was made under."""
+    return digest(policy.model_dump_json())
+
+
+def _series(incident: Incident) -> tuple[SeriesRef, ...]:
+    """What must be back under its bound: every series that is open now, each once."""
+    found = {
+        (signal.service, signal.template_id, signal.kind): None for signal in incident.signals if not signal.cleared_at
+    }
+    return tuple(SeriesRef(service=service, template_id=name, kind=kind) for service, name, kind in found)
+
+
+def _services(incident: Incident, work: Work) -> tuple[str, ...]:
+    """The services in trouble; where only infrastructure spoke, all of the application's."""
+    found = sorted({signal.service for signal in incident.signals})
+    return tuple(found) or work.catalog.application(incident.application).services
+
+
+def _patience_ms(runbook: Runbook) -> int:
+    """The longest an outcome may take: every step's attempts, twice (they may be undone), and the verification."""
+    steps = sum(step.timeout_seconds * step.retry.attempts for step in runbook.steps)
+    verify = runbook.verify.settle_seconds + runbook.verify.timeout_seconds
+    return round((2 * steps + verify + _SPARE_SECONDS) * 1_000)
