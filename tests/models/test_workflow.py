@@ -348,3 +348,42 @@ def test_a_late_answer_is_counted_and_changes_nothing() -> None:
     rig.answer(Call("gone", "call_action", {}), True, {})
     assert rig.state.dropped == {"late answer": 1}
     assert rig.state.model_dump(exclude={"dropped"}) == before
+
+
+def test_an_action_that_timed_out_is_no_longer_waited_for() -> None:
+    rig = Rig(fails={0: ("silent", True)})
+    rig.order(command())
+    rig.go()
+    assert not rig.pending
+
+
+def test_who_waits_for_the_lease_is_refused_the_moment_its_time_is_over() -> None:
+    rig = Rig(fails={0: ("silent", True)})
+    rig.order(command("c1"))
+    rig.order(command("c2", expires_at=T0 + 10_000))
+    rig.go(T0 + 10_001)
+    assert (rig.outcome.command_id, rig.now) == ("c2", T0 + 10_001)
+
+
+def test_verification_ends_at_its_deadline_even_while_a_probe_is_awaited() -> None:
+    verify = Verification(settle_seconds=0, timeout_seconds=3)
+    rig = Rig(book=runbook(verify=verify))
+    rig.order(command())
+    while rig.perform():
+        pass
+    rig.go(T0)  # the settle time is over, the first probe is asked and answered
+    rig.healthy = False
+    applied = rig.state.workflow.applied_at if rig.state.workflow else 0
+    rig.go()
+    assert rig.outcome.result == "rolled_back"
+    assert rig.now == applied + 3_000
+
+
+def test_a_first_attempt_of_unknown_outcome_stays_in_doubt_when_its_repetition_is_refused() -> None:
+    step = RESTART.model_copy(update={"inverse": ActionCall(action="ecs.stop")})
+    book = runbook(step, reversibility=Reversibility.RESTART_SAFE)
+    rig = Rig(book=book, fails={0: ("lost", True), 1: ("refused", False), 2: ("refused", False)})
+    rig.order(command())
+    rig.go()
+    assert [call["action"] for call in rig.actions] == ["ecs.restart"] * 3 + ["ecs.stop"]
+    assert "step restart doubtful" in rig.outcome.reason
