@@ -11,6 +11,7 @@ __all__ = [
     "GapError",
     "PoisonError",
     "SignatureError",
+    "UnknownOutcomeError",
 ]
 
 
@@ -54,6 +55,10 @@ class ActionError(ForeshockError):
     def __init__(self, message: str, *, transient: bool = False) -> None:
         super().__init__(message)
         self.transient = transient
+
+
+class UnknownOutcomeError(ActionError):
+    """Nobody can tell whether the action took effect: the connection broke, or the process, after the call was sent."""
 
 
 class GapError(ForeshockError):

@@ -4,11 +4,12 @@ An attempt that is not answered with success is never simply repeated. The branc
 jitter), then reads the target's state, and only then goes on:
 
     the state shows the effect     -> applied
+    it no longer holds what the runbook requires of it (the first step's call is under way)  -> applied
     it shows that nothing happened -> the next attempt, or failed after the last
     it cannot show it              -> the next attempt if the actuator said that nothing was done, or the runbook is
                                       safe to repeat (`restart_safe`); else doubtful
 
-A repetition after an unknown outcome carries the idempotency key of the attempt it repeats. The same rules carry out an
+The actuator's word that the call was refused for good ends the branch at once. A repetition after an unknown outcome carries the idempotency key of the attempt it repeats. The same rules carry out an
 inverse while the workflow compensates.
 """
 
@@ -64,7 +65,9 @@ def answer_branch(flow: Workflow, branch: Branch, answer: EffectAnswered, moves:
     elif answer.ok:
         _end(branch, BranchStatus.APPLIED, "")
     else:
-        _attempt_failed(flow, branch, answer.error or "no reason given", answer.result.get("applied") is False, moves)
+        branch.error = answer.error or "no reason given"
+        branch.definite = answer.result.get("applied") is False
+        _attempt_failed(flow, branch, answer.result.get("transient") is False, moves)
 
 
 def wake_branch(flow: Workflow, branch: Branch, moves: Moves) -> None:
@@ -82,7 +85,8 @@ def wake_branch(flow: Workflow, branch: Branch, moves: Moves) -> None:
     if branch.status is BranchStatus.PROBING:
         _probed(flow, branch, None, moves)
     else:
-        _attempt_failed(flow, branch, error, False, moves)
+        branch.error, branch.definite = error, False
+        _attempt_failed(flow, branch, False, moves)
 
 
 def shows_effect(
@@ -96,12 +100,11 @@ def shows_effect(
     return _holds(state, wanted)
 
 
-def _attempt_failed(flow: Workflow, branch: Branch, error: str, definite: bool, moves: Moves) -> None:
-    branch.definite, branch.error = definite, error
-    if definite:
+def _attempt_failed(flow: Workflow, branch: Branch, hopeless: bool, moves: Moves) -> None:
+    if branch.definite:
         branch.key = ""
-        if branch.attempt >= _step(flow, branch).retry.attempts:
-            _end(branch, BranchStatus.FAILED, error)
+        if hopeless or branch.attempt >= _step(flow, branch).retry.attempts:
+            _end(branch, BranchStatus.FAILED, branch.error)
             return
     _back_off(flow, branch, branch.attempt, moves)
 
@@ -130,6 +133,8 @@ def _probed(flow: Workflow, branch: Branch, state: Mapping[str, JsonValue] | Non
         return
     inverse = flow.phase is Phase.COMPENSATING
     shown = shows_effect(_wanted(flow, branch), None if inverse else flow.snapshot, state)
+    if not shown and not inverse and _is_under_way(flow, state):
+        shown = True
     branch.unsure = shown is None and (branch.unsure or not branch.definite)
     if shown is True:
         _end(branch, BranchStatus.APPLIED, "")
@@ -139,6 +144,17 @@ def _probed(flow: Workflow, branch: Branch, state: Mapping[str, JsonValue] | Non
         _end(branch, BranchStatus.FAILED, branch.error)
     else:
         start_branch(flow, branch, moves)
+
+
+def _is_under_way(flow: Workflow, state: Mapping[str, JsonValue]) -> bool:
+    """The first step's call is taking its time: the target no longer stands as the precheck found it (`modifying`).
+
+    Later steps cannot be told this way: the earlier ones have changed the target.
+    """
+    if flow.stage or len(flow.branches) > 1:
+        return False
+    required = {name: resolve(value, flow.scope) for name, value in flow.runbook.require_state.items()}
+    return not _holds(state, required)
 
 
 def _wanted(flow: Workflow, branch: Branch) -> dict[str, JsonValue]:

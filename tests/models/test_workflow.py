@@ -387,3 +387,24 @@ def test_a_first_attempt_of_unknown_outcome_stays_in_doubt_when_its_repetition_i
     rig.go()
     assert [call["action"] for call in rig.actions] == ["ecs.restart"] * 3 + ["ecs.stop"]
     assert "step restart doubtful" in rig.outcome.reason
+
+
+def test_an_unknown_outcome_of_a_call_that_is_under_way_is_not_repeated() -> None:
+    rig = Rig(fails={0: ("lost", False)})
+    rig.order(command())
+    for _ in range(3):
+        rig.perform()
+    rig.world["status"], rig.applied_at = "modifying", rig.now
+    rig.go()
+    assert len(rig.actions) == 1
+    assert rig.outcome.result == "recovered"
+
+
+def test_a_call_refused_for_good_is_not_tried_again() -> None:
+    rig = Rig()
+    rig.order(command())
+    for _ in range(2):
+        rig.perform()
+    (call,) = rig.pending.values()
+    rig.answer(call, False, {"applied": False, "transient": False}, "no such action")
+    assert (rig.outcome.result, rig.state.workflow) == ("failed", None)
