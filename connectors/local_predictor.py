@@ -52,14 +52,14 @@ WEIGHTS: Final[Mapping[str, Weight]] = {
 }
 """The whole model: P = 1 / (1 + e^-x), x the sum of the terms that apply."""
 
-GRAVE_WORDS: Final = frozenset(
-    """abend aborted corrupt corrupted corruption crash crashed crashes crashing crashloop crashloopbackoff dead deadlock
-    deadlocked died down econnrefused enomem enospc evicted exhaust exhausted exhausting exhaustion exhausts fatal full
-    hung kill killed leak leaked leaking leaks livelock lost offline oom oomkilled oops outage outofmemory
-    outofmemoryerror overflow overflowed panic panicked panics refused refuses refusing saturated saturation segfault
-    segfaults sigkill sigsegv splitbrain starvation starved stuck terminated unavailable unreachable unrecoverable
-    unresponsive wedged""".split()
-)
+_GRAVE = """
+abend aborted corrupt corrupted corruption crash crashed crashes crashing crashloop crashloopbackoff dead deadlock
+deadlocked died down econnrefused enomem enospc evicted exhaust exhausted exhausting exhaustion exhausts fatal full hung
+kill killed leak leaked leaking leaks livelock lost offline oom oomkilled oops outage outofmemory outofmemoryerror
+overflow overflowed panic panicked panics refused refuses refusing saturated saturation segfault segfaults sigkill
+sigsegv splitbrain starvation starved stuck terminated unavailable unreachable unrecoverable unresponsive wedged
+"""
+GRAVE_WORDS: Final = frozenset(_GRAVE.split())
 """Failure words that name a state, not an occurrence."""
 
 _SIGMA_MOST: Final = 6.0
@@ -175,7 +175,8 @@ def _choose(evidence: Evidence, runbooks: Sequence[OfferedRunbook]) -> _Choice:
 
 
 def _words(evidence: Evidence) -> frozenset[str]:
-    said = {word for item in (*evidence.signals, *evidence.events) for word in item.words}
+    said = {word for signal in evidence.signals for word in signal.words}
+    said |= {word for event in evidence.events for word in event.words}
     kinds = [event.resource_type for event in evidence.events] + [change.kind for change in evidence.changes]
     kinds += [signal.kind for signal in _open(evidence.signals)]
     return frozenset(said | {word for kind in kinds for word in (kind, *_HINTS.get(kind, ()))})

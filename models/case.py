@@ -114,6 +114,7 @@ class InFlight(Model):
     runbook_id: str
     runbook_version: int
     target: str
+    actions: tuple[str, ...]
     issued_at: int
     until: int
     claim: float | None = None
@@ -134,7 +135,7 @@ class DecideState(_Mutable):
 
     in_flight: dict[str, InFlight] = Field(default_factory=dict)
     cooldowns: dict[str, Cooldown] = Field(default_factory=dict)
-    """By target and runbook."""
+    """By target and action."""
     ordered_at: list[int] = Field(default_factory=list)
     """Commands of the last 24 hours."""
     proposal: Proposal | None = None

@@ -1,4 +1,4 @@
-"""Cooldown and lock of one runbook on one target: no second try right after the first, none after three failures.
+"""Cooldown and lock of one action on one target: no second try right after the first, none after three failures.
 
 In: what is remembered of a target and action, an outcome or a time (ms). Out: whether it may be tried, until when not.
 """
@@ -17,7 +17,7 @@ FAILURES = ("rolled_back", "failed", "unknown")
 
 
 class Cooldown(Model):
-    """What is remembered of one runbook on one target: cool until, failures in a row, locked until (ms; 0 = not)."""
+    """What is remembered of one action on one target: cool until, failures in a row, locked until (ms; 0 = not)."""
 
     until: int = 0
     failures: int = 0

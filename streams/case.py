@@ -85,12 +85,15 @@ class CaseStep:
 
 
 def _control(shared: CaseShared, event: Event[Any], control: Control) -> Sequence[Part]:
-    """Put the control in force (a resume ends the pause of its scope), and let the cases it concerns decide anew."""
-    place = f"{'pause' if control.kind == 'resume' else control.kind}/{control.scope}"
-    if control.kind == "resume":
-        shared.controls.pop(place, None)
+    """Put the control in force, and let the cases it concerns decide anew. A resume ends the pause of its scope; one
+    of "*" ends every pause.
+    """
+    if control.kind != "resume":
+        shared.controls[f"{control.kind}/{control.scope}"] = control
+    elif control.scope == "*":
+        shared.controls = {place: kept for place, kept in shared.controls.items() if not place.startswith("pause/")}
     else:
-        shared.controls[place] = control
+        shared.controls.pop(f"pause/{control.scope}", None)
     known = shared.applications
     return tuple(Part(name, event) for name in known if control.scope in ("*", name))
 

@@ -14,7 +14,7 @@ from models.command import Outcome
 from models.decision import Decision
 from models.event import Contract, Event
 from models.prediction import Prediction
-from models.signal import Control
+from models.signal import Control, Tick
 from models.signing import KeyRing
 from streams.step import Effect, Emit
 
@@ -51,14 +51,17 @@ class Work:
 
     @property
     def now(self) -> int:
-        """The only clock of the case: when the log took the event (ms)."""
-        return self.event.logged_at
+        """The only clock of the case: when the log took the event (ms). A tick counts as its due time at the least:
+        a clock set back must not make it wait for itself again.
+        """
+        data = self.event.data
+        return max(self.event.logged_at, data.due_at) if isinstance(data, Tick) else self.event.logged_at
 
     def emit(self, topic: str, key: str, data: Contract, cid: str) -> None:
         """Put a contract on a topic."""
         self.emits.append(Emit(topic, key, self.now, data, cid))
 
-    def audit(self, state: CaseState, stage: Stage, by: str, cid: str, **facts: JsonValue) -> None:
+    def audit(self, state: CaseState, stage: Stage, by: str, cid: str, /, **facts: JsonValue) -> None:
         """Put a stage on the trail of incident `cid`."""
         entry = AuditEntry(stage=stage, correlation_id=cid, application=state.application, by=by, facts=facts)
         self.emit("audit", cid, entry, cid)

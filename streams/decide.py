@@ -14,7 +14,7 @@ from models.case import CaseState, DecideState, Proposal
 from models.casefile import is_quiet
 from models.command import Outcome
 from models.confidence import assess
-from models.cooldown import check_cooldown
+from models.cooldown import CooldownCheck
 from models.decision import Confidence, Decision, Verdict
 from models.errors import ContractError
 from models.event import digest
@@ -27,7 +27,7 @@ from models.runbook import Runbook
 from models.signal import Control, Review
 from models.targets import TargetChoice, choose_target
 from streams.casework import Work
-from streams.orders import order, policy_digest, settle, target_key
+from streams.orders import cooling, order, policy_digest, settle
 
 __all__ = ["check_review", "decide", "decide_wish"]
 
@@ -127,7 +127,6 @@ def _weighing(
     target = choose_target(work.catalog, incident, runbook) if runbook else _NO_TARGET
     if runbook is not None and arn is not None:
         target = TargetChoice(arn, True, f"{arn} is what was proposed")
-    cooldown = made.cooldowns.get(target_key(target.arn, runbook.id)) if runbook else None
     control = work.control("mode", application)
     allowed = runbook is not None and runbook.id in work.catalog.application(application).runbooks
     return Weighing(
@@ -142,7 +141,7 @@ def _weighing(
         runbook=runbook,
         allowed=allowed and ("*" in policy.allow or (runbook is not None and runbook.id in policy.allow)),
         target=target,
-        cooldown=check_cooldown(cooldown, work.now),
+        cooldown=cooling(state, runbook, target.arn, work.now) if runbook else CooldownCheck(True),
         in_flight=[item.target for item in made.in_flight.values()],
         ordered_today=len(made.ordered_at),
         rejected=made.rejected,

@@ -1,6 +1,6 @@
 """Orders under way: what ordering an action leaves behind, and what its outcome (or the lack of one) settles.
 
-In: a decision to act, an Outcome, time. Out: a signed Command, audit entries COMMANDED and of the outcome, and in the
+In: a decision to act, an Outcome, time. Out: a signed Command, audit entry COMMANDED (act audits outcomes), and in the
 state: what is in flight, what cools down, what was tried.
 """
 
@@ -11,25 +11,19 @@ from typing import Final
 from models.audit import Stage
 from models.case import CaseState, InFlight, Tried
 from models.command import Command, Outcome, SeriesRef
-from models.cooldown import cool_down
+from models.cooldown import CooldownCheck, check_cooldown, cool_down
 from models.event import digest
 from models.incident import Incident
 from models.policy import Policy
 from models.runbook import Runbook
 from models.signing import sign
+from models.workflow_admission import actions_of
 from streams.casework import Settled, Work
 
-__all__ = ["order", "policy_digest", "settle", "target_key"]
+__all__ = ["action_key", "cooling", "order", "policy_digest", "settle"]
 
 _SPARE_SECONDS: Final = 600.0
 """Patience beyond what a runbook's own times add up to: queues, restarts, retries' waits."""
-_STAGES: Final = {
-    "recovered": Stage.RECOVERED,
-    "rolled_back": Stage.ROLLED_BACK,
-    "failed": Stage.FAILED,
-    "refused": Stage.FAILED,
-    "unknown": Stage.FAILED,
-}
 
 
 def order(state: CaseState, work: Work, incident: Incident, runbook: Runbook, target: str, command_id: str) -> None:
@@ -62,6 +56,7 @@ def order(state: CaseState, work: Work, incident: Incident, runbook: Runbook, ta
         runbook_id=runbook.id,
         runbook_version=runbook.version,
         target=target,
+        actions=tuple(actions_of(runbook)),
         issued_at=work.now,
         until=command.expires_at + _patience_ms(runbook),
         claim=claim,
@@ -81,32 +76,40 @@ def settle(state: CaseState, work: Work, command_id: str, outcome: Outcome | Non
         return
     result = outcome.result if outcome else "unknown"
     applied = outcome.applied if outcome else True
-    key = target_key(ended.target, ended.runbook_id)
-    made.cooldowns[key] = cool_down(
-        made.cooldowns.get(key),
-        result,
-        work.now,
-        cooldown_seconds=policy.cooldown_seconds,
-        lock_after_failures=policy.lock_after_failures,
-        lock_seconds=policy.lock_seconds,
-    )
+    cooled = [action_key(ended.target, action) for action in ended.actions]
+    for key in cooled:
+        made.cooldowns[key] = cool_down(
+            made.cooldowns.get(key),
+            result,
+            work.now,
+            cooldown_seconds=policy.cooldown_seconds,
+            lock_after_failures=policy.lock_after_failures,
+            lock_seconds=policy.lock_seconds,
+        )
     made.tried = [
         item.model_copy(update={"result": result, "applied": applied}) if item.command_id == command_id else item
         for item in made.tried
     ]
     if result != "recovered" and state.join.incident is not None:
-        kept = made.cooldowns[key]
-        made.retry_at = max(kept.until, kept.locked_until)
+        ends = (max(made.cooldowns[key].until, made.cooldowns[key].locked_until) for key in cooled)
+        made.retry_at = max(ends, default=0)
     work.settled.append(Settled(ended, outcome))
-    cid, reason = ended.correlation_id, outcome.reason if outcome else "no outcome in time"
-    work.audit(state, _STAGES[result], "act", cid, command_id=command_id, result=result, reason=reason)
-    if outcome is not None and outcome.needs_person:
-        work.audit(state, Stage.NEEDS_PERSON, "act", cid, command_id=command_id, reason=reason)
+    if outcome is None:
+        cid = ended.correlation_id
+        work.audit(state, Stage.NEEDS_PERSON, "decide", cid, command_id=command_id, reason="no outcome came in time")
 
 
-def target_key(target: str, runbook_id: str) -> str:
-    """The key a cooldown is kept under: one runbook on one target."""
-    return f"{target}|{runbook_id}"
+def action_key(target: str, action: str) -> str:
+    """The key a cooldown is kept under: one action on one target, whichever runbook called it."""
+    return f"{target}|{action}"
+
+
+def cooling(state: CaseState, runbook: Runbook, target: str, now: int) -> CooldownCheck:
+    """Whether every action of the runbook may be done on the target; the longest cooldown or lock, if not."""
+    kept = state.decide.cooldowns
+    checks = [check_cooldown(kept.get(action_key(target, action)), now) for action in actions_of(runbook)]
+    refused = [check for check in checks if not check.allowed]
+    return max(refused, key=lambda check: check.until, default=CooldownCheck(True))
 
 
 def policy_digest(policy: Policy) -> str:
