@@ -3,14 +3,14 @@
 An attempt that is not answered with success is never simply repeated. The branch waits (exponential backoff, full
 jitter), then reads the target's state, and only then goes on:
 
-    the state shows the effect     -> applied
-    it no longer holds what the runbook requires of it (the first step's call is under way)  -> applied
+    the state shows the effect     -> applied; so too where the target no longer holds what the runbook requires of
+                                      it before the first step: the call is under way
     it shows that nothing happened -> the next attempt, or failed after the last
     it cannot show it              -> the next attempt if the actuator said that nothing was done, or the runbook is
                                       safe to repeat (`restart_safe`); else doubtful
 
-The actuator's word that the call was refused for good ends the branch at once. A repetition after an unknown outcome carries the idempotency key of the attempt it repeats. The same rules carry out an
-inverse while the workflow compensates.
+The actuator's word that the call was refused for good ends the branch at once. A repetition after an unknown outcome
+carries the idempotency key of the attempt it repeats. The same rules carry out an inverse while compensating.
 """
 
 from __future__ import annotations
