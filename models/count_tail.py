@@ -15,7 +15,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LN10", "SIGMA_CAP", "Floats", "log_lower_tail", "log_point", "log_upper_tail", "sigma_from_log_p"]
+__all__ = [
+    "LN10",
+    "SIGMA_CAP",
+    "Floats",
+    "log_lower_tail",
+    "log_point",
+    "log_upper_tail",
+    "sigma_from_log_p",
+    "sigma_of",
+]
 
 Floats = NDArray[np.float64]
 
@@ -176,6 +185,11 @@ def sigma_from_log_p(log_p: Floats) -> Floats:
     other = np.log(np.maximum(-np.expm1(np.minimum(log_p, -_TINY)), _TINY))
     out = np.where(np.abs(centre) <= 0.425, middle, np.where(p < 0.5, tail, -_tail_sigma(other)))
     return np.minimum(out, SIGMA_CAP)
+
+
+def sigma_of(log_p: float) -> float:
+    """σ of one natural log p."""
+    return float(sigma_from_log_p(np.array([log_p]))[0])
 
 
 def _tail_sigma(log_p: Floats) -> Floats:

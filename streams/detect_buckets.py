@@ -1,0 +1,160 @@
+"""Closing the buckets of a service, in order: slots for new templates, windows, judgement, learning.
+
+In: a service's state with open buckets, and the bucket up to which it is covered. Out: closed buckets and what they
+said. Everything here follows from the counts of the closed buckets alone, not from how they were delivered.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.baseline import MEMORY, TESTABLE, WARM, Ints, Rows
+from models.policy import DetectionPolicy
+from models.series import FIRST_TEMPLATE, OVERFLOW, TOTAL
+from models.service_state import OpenBucket, ServiceState, Unborn
+from models.silence import AWAY_BUCKETS
+from models.verdict import limits_of
+from models.window import BUCKETS_A_MINUTE
+from streams.detect_judge import Judge
+from streams.detect_rows import bound_fresh
+
+__all__ = ["close_until"]
+
+
+def close_until(state: ServiceState, end: int, whole: bool, policy: DetectionPolicy, judge: Judge) -> None:
+    """Close all buckets before `end`. `whole` says that all live sources cover them. Time without a line of a service
+    that is away is closed at one stroke.
+    """
+    while state.next_bucket < end:
+        bucket = state.next_bucket
+        if whole and state.gap.length(bucket - 1) >= AWAY_BUCKETS:
+            stop = min((at for at in state.pending if at < end), default=end)
+            if stop > bucket:
+                judge.silence(bucket, stop)
+                state.next_bucket = stop
+                continue
+            _return(state, bucket)
+        _close(state, bucket, whole, policy, judge)
+        state.next_bucket = bucket + 1
+
+
+def _return(state: ServiceState, bucket: int) -> None:
+    """A service that was away comes back in `bucket`: its minutes count from the next whole one."""
+    state.first_minute = _whole_minute_from(bucket)
+    state.minutes.clear()
+
+
+def _whole_minute_from(bucket: int) -> int:
+    return -(-bucket // BUCKETS_A_MINUTE)
+
+
+def _close(state: ServiceState, bucket: int, whole: bool, policy: DetectionPolicy, judge: Judge) -> None:
+    opened = state.pending.pop(bucket, None)
+    counts = None
+    if opened is not None:
+        if opened.fresh:
+            _give_slots(state, opened, bucket, policy.max_templates)
+        counts = opened.counts
+        state.series.raise_severity(opened.severity)
+    state.ring.push(bucket, counts)
+    judge.spikes(bucket)
+    judge.novelties(bucket)
+    if not whole:
+        state.gap.end(bucket, finished=False)
+        state.first_minute = bucket // BUCKETS_A_MINUTE + 1
+    elif counts is not None:
+        state.gap.end(bucket, finished=True)
+    else:
+        state.gap.note_empty(bucket, float(state.base.low[TOTAL]))
+        judge.silence(bucket, bucket + 1)
+    if bucket % BUCKETS_A_MINUTE == BUCKETS_A_MINUTE - 1:
+        _close_minute(state, bucket, policy, judge)
+    judge.settle(bucket)
+
+
+def _close_minute(state: ServiceState, bucket: int, policy: DetectionPolicy, judge: Judge) -> None:
+    """Judge drops on the minute just closed; learn the one before it, now that no tested window holds it."""
+    minute, used = bucket // BUCKETS_A_MINUTE, state.series.used
+    if minute >= state.first_minute:
+        state.minutes.push(minute, state.ring.minute, state.base.low)
+        judge.drops(minute, bucket)
+    else:
+        state.minutes.clear()
+    if minute - 1 >= state.first_minute:
+        taught = ~state.series.frozen[:used] & (state.series.born[:used] < minute)
+        rows: Rows = slice(0, used) if taught.all() else np.flatnonzero(taught)
+        state.base.learn(state.ring.minute_before()[rows], minute - 1, rows)
+        state.predict()
+        state.series.new[:used] &= state.base.n[:used] < TESTABLE
+    _set_limits(state, bucket, policy)
+
+
+def _set_limits(state: ServiceState, bucket: int, policy: DetectionPolicy) -> None:
+    """Count the series that are tested and have had at least about a line in the last day, and share the budget."""
+    used, budget = state.series.used, policy.alarms_per_service_day
+    active = (state.base.n[:used] >= TESTABLE) & (_decayed(state) >= 1.0)
+    tested = int(np.count_nonzero(active))
+    failing = int(np.count_nonzero(active & state.series.failing[:used]))
+    state.tail.refresh(bucket, tested, budget)
+    state.limits = limits_of(tested, failing, budget, state.tail.limit)
+
+
+def _decayed(state: ServiceState) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """About how many lines each series had, forgotten over a day."""
+    used = state.series.used
+    counts: np.ndarray[tuple[int], np.dtype[np.float64]] = state.base.mean[:used] * np.minimum(
+        state.base.n[:used], MEMORY
+    )
+    return counts
+
+
+def _give_slots(state: ServiceState, opened: OpenBucket, bucket: int, max_templates: int) -> None:
+    """Give the templates first seen in this bucket their slots, in order of id; what finds none counts as overflow."""
+    series = state.series
+    state.pending[bucket] = opened  # growing, bounding and leaving must reach it, too
+    bound_fresh(state, opened, max_templates)
+    names = sorted(opened.fresh)
+    slots = list(range(series.used, min(series.used + len(names), max_templates + FIRST_TEMPLATE)))
+    state.grow(series.room_for(len(slots)))
+    if len(slots) < len(names):
+        slots += _make_room(state, [opened.fresh[name][0] for name in names[len(slots) :]])
+    new = int(state.base.n[TOTAL]) >= WARM
+    for name, slot in zip(names, slots, strict=True):
+        if slot < 0:
+            opened.counts[OVERFLOW] += opened.fresh.pop(name)[0]
+        else:
+            _place(state, name, slot, bucket // BUCKETS_A_MINUTE, new)
+    del state.pending[bucket]
+    waiting = {name for other in state.pending.values() for name in other.fresh}
+    for name in [name for name in state.unborn if name not in waiting]:
+        del state.unborn[name]
+
+
+def _place(state: ServiceState, name: str, slot: int, minute: int, new: bool) -> None:
+    """Let a template take its slot, with what open buckets have counted of it."""
+    seen = state.unborn[name]
+    if slot < state.series.used:
+        _leave(state, slot)
+    state.series.place(slot, name, seen.text, seen.failing, minute, new)
+    state.base.reset(slice(slot, slot + 1))
+    state.ring.reset(slot)
+    state.minutes.reset(slot)
+    for other in state.pending.values():
+        other.counts[slot], other.severity[slot] = other.fresh.pop(name, (0, 0))
+
+
+def _leave(state: ServiceState, slot: int) -> None:
+    """The template in this slot gives way: what open buckets hold of it waits under its id."""
+    series = state.series
+    name = series.ids[slot]
+    for other in state.pending.values():
+        if other.counts[slot]:
+            other.count(name, int(other.counts[slot]), int(other.severity[slot]))
+            state.unborn[name] = Unborn(series.texts[slot], bool(series.failing[slot]))
+
+
+def _make_room(state: ServiceState, below: list[int]) -> list[int]:
+    kept = [held.slot for held in (*state.open.values(), *state.early.values())]
+    kept += [recent.slot for recent in state.recent.values()]
+    lines: Ints = state.ring.pair[: state.series.used]
+    return state.series.leaving(_decayed(state) + lines, kept, below)

@@ -1,0 +1,101 @@
+"""A section's rows on their way into a service's open buckets.
+
+In: the columns of a Section. Out: counts added to open buckets, in order of time, so that buckets may be closed between
+them: known series by slot, templates never seen by id, in bounded memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import ContractError
+from models.log import Severity
+from models.series import ERRORS, OVERFLOW, TOTAL
+from models.service_state import OpenBucket, ServiceState, Unborn
+from models.template import Section
+
+__all__ = ["Rows", "bound_fresh", "check_section", "rows_of", "take_rows"]
+
+WordTest = Callable[[str], bool]
+
+
+class Rows(NamedTuple):
+    """The rows of one bucket of a section: template numbers, counts, first lines."""
+
+    bucket: int
+    template: NDArray[np.intp]
+    n: NDArray[np.int64]
+    first_line: NDArray[np.intp]
+
+
+def check_section(section: Section) -> None:
+    """Raises ContractError for columns that do not fit each other."""
+    rows, names = len(section.template), len(section.templates)
+    if not rows == len(section.bucket) == len(section.n) == len(section.first_line):
+        raise ContractError("columns_differ", f"section {section.service!r}: its columns have different lengths")
+    if rows and (min(section.template) < 0 or max(section.template) >= names):
+        raise ContractError("template_unknown", f"section {section.service!r} has rows of templates it does not list")
+    if rows and (min(section.n) < 1 or min(section.bucket) < 0):
+        raise ContractError("row_invalid", f"section {section.service!r} has a count below 1 or a time before 1970")
+
+
+def rows_of(section: Section) -> Iterator[Rows]:
+    """The rows of a section, bucket by bucket, oldest first."""
+    if not section.bucket:
+        return
+    bucket = np.array(section.bucket, np.int64)
+    template, n = np.array(section.template, np.intp), np.array(section.n, np.int64)
+    first_line = np.array(section.first_line, np.intp)
+    if bucket[0] == bucket[-1] and (bucket == bucket[0]).all():
+        yield Rows(int(bucket[0]), template, n, first_line)
+        return
+    order = np.argsort(bucket, kind="stable")
+    starts = np.flatnonzero(np.diff(bucket[order], prepend=-1)).tolist()
+    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
+        part = order[start:end]
+        yield Rows(int(bucket[part[0]]), template[part], n[part], first_line[part])
+
+
+def take_rows(
+    state: ServiceState, section: Section, rows: Rows, slots: NDArray[np.intp], offset: int, failing: WordTest,
+    cap: int,
+) -> NDArray[np.intp]:  # fmt: skip
+    """Add the rows to their open bucket. `slots` holds the slot of each of the section's templates, -1 where it has
+    none; the result is the same for the rows. `cap` bounds how many unborn templates a bucket remembers.
+    """
+    opened = state.pending.get(rows.bucket)
+    if opened is None:
+        opened = state.pending[rows.bucket] = OpenBucket.empty(state.series.capacity)
+    at = slots[rows.template]
+    severity = np.array([template.severity for template in section.templates], np.int8)[rows.template]
+    opened.counts[TOTAL] += int(rows.n.sum())
+    opened.counts[ERRORS] += int(rows.n[severity >= Severity.ERROR].sum())
+    known = at >= 0
+    slot = at if known.all() else at[known]
+    opened.counts += np.bincount(slot, weights=rows.n[known], minlength=len(opened.counts)).astype(np.int32)
+    np.maximum.at(opened.severity, slot, severity[known])
+    state.series.point(slot, offset, rows.first_line[known], rows.bucket)
+    state.series.point(np.array([TOTAL], np.intp), offset, rows.first_line[:1], rows.bucket)
+    if len(slot) < len(at):
+        for row in np.flatnonzero(~known).tolist():
+            template = section.templates[int(rows.template[row])]
+            if template.id not in state.unborn:
+                state.unborn[template.id] = Unborn(template.text, failing(template.text))
+            opened.count(template.id, int(rows.n[row]), template.severity)
+        if len(opened.fresh) > 2 * cap:
+            bound_fresh(state, opened, cap)
+    return at
+
+
+def bound_fresh(state: ServiceState, opened: OpenBucket, cap: int) -> None:
+    """Keep the first `cap` ids of a bucket's unborn templates and count the others as overflow. Slots go in order of
+    id, so no other could ever get one, whatever order they came in.
+    """
+    for name in sorted(opened.fresh)[cap:]:
+        opened.counts[OVERFLOW] += opened.fresh.pop(name)[0]
+        if not any(name in other.fresh for other in state.pending.values()):
+            state.unborn.pop(name, None)

@@ -1,0 +1,154 @@
+"""How far each source and each service is covered: the shared half of detect.
+
+In: the `sources` of TemplateCounts and the connector's clock. Out: for each service the bucket up to which it may be
+closed, and the sources that stalled or moved again.
+
+- A source is *live* while it is listed: seen within 3 heartbeats of the newest clock. What is not listed holds nothing
+  back; when it comes again, its lines are late or not, by their time.
+- A live source is *stalled* when it has not advanced for `stall_seconds` of its connector's clock although that clock
+  is ahead of it. (A source reading old lines is behind its clock too, but advances.) Until then it holds its services
+  back, from then on it is passed over where another live source covers the service, and what is closed without it is
+  not whole: no drop, no silence and no learning from it. Where it is the only source nothing closes at all.
+- No live source holds a service back by more than an hour against the service's newest: open buckets are bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from pydantic import BaseModel
+
+from models.catalog import Catalog
+from models.errors import ContractError
+from models.log import HEARTBEAT_MS, LATENESS_MS
+from models.template import BUCKET_MS, CoveredSource
+
+__all__ = [
+    "MAX_LEAD_MS",
+    "Coverage",
+    "DetectShared",
+    "Moves",
+    "Source",
+    "check_coverage",
+    "cover",
+    "coverage_of",
+    "link",
+]
+
+MAX_LEAD_MS: Final = 3_600_000
+"""How far event time may run ahead of the connector's clock, and a service's newest source ahead of its oldest."""
+
+_LIVE_MS = 3 * HEARTBEAT_MS
+_LAG_MS = _LIVE_MS + LATENESS_MS
+_FORGET_MS = 86_400_000
+
+
+class Source(BaseModel):
+    """One source: complete to `covered_until`, last listed at `seen_at`, last moved at `advanced_at` (ms)."""
+
+    covered_until: int
+    seen_at: int
+    advanced_at: int
+    stalled: bool = False
+    services: list[str] = []
+
+
+class Coverage(BaseModel):
+    """One service: its sources and the first bucket that has not been given free to close."""
+
+    sources: list[str] = []
+    closed: int = 0
+
+
+class DetectShared(BaseModel):
+    """What detect knows of a partition: the newest connector clock, sources, services, and the newest catalog."""
+
+    at: int = 0
+    sources: dict[str, Source] = {}
+    services: dict[str, Coverage] = {}
+    catalog: Catalog = Catalog()
+
+
+class Moves(NamedTuple):
+    """What the sources of one event did: services to look at again, and sources stalled or moving again, by service."""
+
+    touched: dict[str, None]
+    stalled: dict[str, list[str]]
+    resumed: dict[str, list[str]]
+
+
+def check_coverage(sources: Iterable[CoveredSource], at: int) -> None:
+    """Raises ContractError where a source claims to be complete to more than an hour after its connector's clock."""
+    for source in sources:
+        if source.covered_until > at + MAX_LEAD_MS:
+            raise ContractError(
+                "covered_until_in_future",
+                f"source {source.source_id!r} claims {source.covered_until}, its connector's clock says {at}: "
+                "correct that clock or the time stamps of the source",
+            )
+
+
+def cover(shared: DetectShared, sources: Iterable[CoveredSource], at: int, stall_ms: float) -> Moves:
+    """Note how far the sources of an event have come."""
+    shared.at = max(shared.at, at)
+    moves = Moves({}, {}, {})
+    for item in sources:
+        source = shared.sources.get(item.source_id)
+        if source is None:
+            source = Source(covered_until=item.covered_until, seen_at=shared.at, advanced_at=shared.at)
+            shared.sources[item.source_id] = source
+        source.seen_at = shared.at
+        for service in item.services:
+            link(shared, item.source_id, service)
+        if item.covered_until > source.covered_until:
+            source.covered_until, source.advanced_at = item.covered_until, shared.at
+            if source.stalled:
+                source.stalled = False
+                _list(moves.resumed, source.services, item.source_id, moves.touched)
+        elif not source.stalled and _stands(source, shared.at, stall_ms):
+            source.stalled = True
+            _list(moves.stalled, source.services, item.source_id, moves.touched)
+        free = source.covered_until // BUCKET_MS
+        for service in source.services:
+            if shared.services[service].closed < free:
+                moves.touched[service] = None
+    return moves
+
+
+def link(shared: DetectShared, source_id: str, service: str) -> None:
+    """Remember that this source gives lines of this service."""
+    source, covered = shared.sources[source_id], shared.services.setdefault(service, Coverage())
+    if service not in source.services:
+        source.services.append(service)
+    if source_id not in covered.sources:
+        covered.sources.append(source_id)
+
+
+def coverage_of(shared: DetectShared, service: str) -> tuple[int, bool]:
+    """The first bucket of the service that may not be closed yet, and whether all its live sources cover what may."""
+    covered = shared.services[service]
+    known = [(name, shared.sources[name]) for name in covered.sources]
+    gone = [name for name, source in known if shared.at - source.seen_at > _FORGET_MS]
+    for name in gone:
+        covered.sources.remove(name)
+        shared.sources[name].services.remove(service)
+        if not shared.sources[name].services:
+            del shared.sources[name]
+    live = [source for _, source in known if shared.at - source.seen_at <= _LIVE_MS]
+    moving = [source.covered_until for source in live if not source.stalled]
+    if moving:
+        watermark = max(min(moving), max(moving) - MAX_LEAD_MS)
+        covered.closed = max(covered.closed, watermark // BUCKET_MS)
+    return covered.closed, len(moving) == len(live)
+
+
+def _stands(source: Source, now: int, stall_ms: float) -> bool:
+    limit = max(stall_ms, _LAG_MS)
+    return now - source.advanced_at >= limit and now - source.covered_until > _LAG_MS
+
+
+def _list(into: dict[str, list[str]], services: list[str], source_id: str, touched: dict[str, None]) -> None:
+    for service in services:
+        into.setdefault(service, []).append(source_id)
+        touched[service] = None
