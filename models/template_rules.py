@@ -1,9 +1,9 @@
 """From the canonical line to the template's text: the rules.
 
-In: a canonical line (models.line_key). Out: the template text, one line of printable characters with `<*>` for what
-varies. The rules see nothing but the canonical line, so equal keys mean equal templates.
+In: a canonical line (models.canonical). Out: the template text, one line of printable characters with `<*>` for what
+varies. The rules see nothing but the canonical line, so equal canonical lines mean equal templates.
 
-The exact key already takes every token with a digit. The rules take what varies without one (hosts, paths, names after
+The canonical line has already lost every token with a digit. The rules take what varies without one (hosts, paths, names after
 `user`), and fold what varies in shape (dates, units, lists, addresses). They name forms, never a particular system's
 messages. Each works in time linear in the line, or nearly: the input is written by strangers.
 """

@@ -1,4 +1,4 @@
-"""The `mine` step: batches of lines become counts of templates. It keeps no state; its miner's cache only saves time."""
+"""The `mine` step: batches of lines become counts of templates. Without state: the miner's memory only saves time."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 
 from models.errors import ContractError
 from models.event import Event
-from models.line_key import DEFAULT_SEED
 from models.log import LogBatch
-from models.mining import MAX_KEYS, Miner
+from models.mining import MAX_BYTES, Miner
 from models.template import BatchPointer
 from streams.step import Emit, NothingKeeper, Part, Turn
 
@@ -19,14 +18,14 @@ __all__ = ["Mine"]
 class Mine:
     """One TemplateCounts for each LogBatch, under the partition's number as key.
 
-    `seed` and `max_keys` are the miner's: they change its speed and what an attacker can do to it, not what it says.
+    `max_bytes` bounds the miner's memory of lines; it changes the speed, not the answers.
     """
 
     name, inbox, urgent = "mine", "logs", False
     shared, state = NothingKeeper(), NothingKeeper()
 
-    def __init__(self, seed: int = DEFAULT_SEED, max_keys: int = MAX_KEYS) -> None:
-        self._miner = Miner(seed, max_keys)
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._miner = Miner(max_bytes)
 
     def admit(self, shared: None, event: Event[Any]) -> tuple[None, Sequence[Part]]:
         """The whole event is one part. Raises ContractError for what is no LogBatch."""
