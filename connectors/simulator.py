@@ -69,6 +69,11 @@ class SimulatorSource:
         """The world's time is over."""
         return self._given >= self._spec.end
 
+    @property
+    def cursors(self) -> Mapping[str, str]:
+        """See sources.Source."""
+        return {source_of(name): f"{self._spec.world}@{moment}" for name, moment in self._cursors.items()}
+
     def poll(self, now: int) -> Sequence[Outbound]:
         """The next chunk's messages; nothing where the world would run ahead of its pace."""
         if self.ended or self._too_early(now):

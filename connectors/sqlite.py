@@ -32,6 +32,7 @@ CREATE TABLE records (
 CREATE TABLE newest (
     topic INTEGER NOT NULL, key TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
     PRIMARY KEY (topic, key)) WITHOUT ROWID;
+CREATE TABLE cursors (source TEXT PRIMARY KEY, cursor TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE units (
     step TEXT NOT NULL, partition INTEGER NOT NULL, resume_at INTEGER NOT NULL, emitted INTEGER NOT NULL,
     shared BLOB, PRIMARY KEY (step, partition));
@@ -234,6 +235,16 @@ class SqliteStore:
             (*unit, offset, error),
         )
         return self.crashes(unit)[offset].failures
+
+    # -- cursors ---------------------------------------------------------------------------------------------------
+
+    def cursors(self) -> dict[str, str]:
+        """Where each source stood when its last message was appended: what the log's batches say, ready to look up."""
+        return dict(self._db.execute("SELECT source, cursor FROM cursors").fetchall())
+
+    def set_cursors(self, cursors: Mapping[str, str]) -> None:
+        """Keep them; to be called in the transaction that appends the messages."""
+        self._db.executemany("INSERT OR REPLACE INTO cursors VALUES (?, ?)", list(cursors.items()))
 
     # -- meta ------------------------------------------------------------------------------------------------------
 

@@ -59,6 +59,7 @@ class EmbeddedHost:
         ]
         self._waiting: list[tuple[Unit, Started]] = []
         self._marked: dict[UnitName, int] = {}
+        self._cursors: dict[str, str] = {}
         for unit in self.units:
             self._start(unit, unit.pending())
 
@@ -69,7 +70,7 @@ class EmbeddedHost:
         while not stop.is_set():
             now = self.clock.now()
             inputs = [out for source in sources for out in source.poll(now)]
-            worked = self._turn([*inputs, *self._answers(), *self._due(now)])
+            worked = self._turn([*inputs, *self._answers(), *self._due(now)], _cursors(sources))
             if worked:
                 continue
             if sources and all(source.ended for source in sources) and self._settled():
@@ -85,14 +86,14 @@ class EmbeddedHost:
         while not stop.is_set():
             inputs = [out for source in sources for out in source.poll(self.clock.now())]
             if inputs:
-                self.take(inputs)
+                self.take(inputs, _cursors(sources))
             elif all(source.ended for source in sources):
                 break
             else:
                 stop.wait(_IDLE_SECONDS)
         self.finish()
 
-    def take(self, inputs: Sequence[Outbound]) -> None:
+    def take(self, inputs: Sequence[Outbound], cursors: Mapping[str, str] | None = None) -> None:
         """One input in lockstep: the ticks due before it, then it, then the answers of what it set off."""
         reached = max((out.at for out in inputs), default=0)
         while (due := self._next_due()) is not None and due <= reached:
@@ -100,7 +101,7 @@ class EmbeddedHost:
             self._turn(self._due(due))
             self.settle()
         self._advance_clock(reached)
-        self._turn(inputs)
+        self._turn(inputs, cursors)
         self.settle()
 
     def settle(self) -> None:
@@ -124,19 +125,20 @@ class EmbeddedHost:
 
     # -- one micro-batch -----------------------------------------------------------------------------------------------
 
-    def _turn(self, inputs: Sequence[Outbound]) -> bool:
+    def _turn(self, inputs: Sequence[Outbound], cursors: Mapping[str, str] | None = None) -> bool:
         """Append the inputs, let every unit take what is in its inbox, commit; False when there was nothing to do."""
+        cursors = cursors or {}
         if not inputs and not self._behind():
             return False
         try:
             with self.store.transaction():
-                records = list(self.store.append(inputs, self.clock.now()))
+                records = self._append(inputs, cursors)
                 records += self._pump()
                 started = self._save(force=self.batches % _SAVE_EVERY == _SAVE_EVERY - 1)
                 if self.batches % _RETAIN_EVERY == 0:
                     self._retain()
         except PoisonError as error:
-            self._keep_crash(inputs, error)
+            self._keep_crash(inputs, cursors, error)
             raise
         self.batches += 1
         for unit, effects in started:
@@ -144,6 +146,12 @@ class EmbeddedHost:
         for observer in self._observers:
             observer(records)
         return True
+
+    def _append(self, inputs: Sequence[Outbound], cursors: Mapping[str, str]) -> list[Record]:
+        moved = {source: cursor for source, cursor in cursors.items() if self._cursors.get(source) != cursor}
+        self._cursors.update(moved)
+        self.store.set_cursors(moved)
+        return list(self.store.append(inputs, self.clock.now()))
 
     def _pump(self) -> list[Record]:
         """Units in pipeline order, round after round, until all inboxes are empty."""
@@ -181,10 +189,10 @@ class EmbeddedHost:
                 end = self.store.bounds(topic, partition)[1]
                 self.store.retain(topic, partition, keep_bytes=keep, before=saved.get((topic, partition), end))
 
-    def _keep_crash(self, inputs: Sequence[Outbound], error: PoisonError) -> None:
+    def _keep_crash(self, inputs: Sequence[Outbound], cursors: Mapping[str, str], error: PoisonError) -> None:
         """The batch is rolled back; keep its inputs, so that the crash is at the same place after a restart."""
         with self.store.transaction():
-            self.store.append(inputs, self.clock.now())
+            self._append(inputs, cursors)
             self.store.record_crash(UnitName(*error.unit), error.offset, repr(error.cause))
 
     # -- small pieces --------------------------------------------------------------------------------------------------
@@ -224,3 +232,7 @@ class EmbeddedHost:
 
     def _settled(self) -> bool:
         return self._pool is None or self._pool.idle
+
+
+def _cursors(sources: Sequence[Source]) -> dict[str, str]:
+    return {name: cursor for source in sources for name, cursor in source.cursors.items()}

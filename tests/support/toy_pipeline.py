@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from connectors.clock import VirtualClock
-from connectors.codec import decode_record, encode
+from connectors.codec import encode
 from connectors.data_folder import DataFolder
 from connectors.ports import Outbound
 from connectors.sqlite import SqliteStore
@@ -130,13 +130,15 @@ class ToySource:
     """Batches from where the log says it stopped."""
 
     def __init__(self, store: SqliteStore, batches: int) -> None:
-        tails = [store.last("logs", partition) for partition in range(store.partitions("logs"))]
-        cursors = [int(decode_record(tail).data.sources[0].cursor_to) for tail in tails if tail]
-        self._next, self._batches = max(cursors, default=0), batches
+        self._next, self._batches = int(store.cursors().get("toy", 0)), batches
 
     @property
     def ended(self) -> bool:
         return self._next >= self._batches
+
+    @property
+    def cursors(self) -> dict[str, str]:
+        return {"toy": str(self._next)}
 
     def poll(self, now: int) -> Sequence[Outbound]:
         if self.ended:
