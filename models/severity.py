@@ -22,7 +22,7 @@ _LEVEL: Final = re.compile(
     r"|\b(?:level|severity|lvl|levelname)[\"']?\s*[=:]\s*[\"']?(?P<named>[A-Za-z]+)"
     r"|[\[<](?P<bracketed>[a-z]{3,9})[\]>]"
     r"|(?:^|[:;\]] ?)(?P<opening>(?i:trace|debug|info|notice|warn(?:ing)?|err(?:or)?|fatal|critical|panic))(?: error)?:"
-    r"|(?P<thrown>\b[A-Za-z.$]*(?:Exception|[a-z]Error)\b|\bTraceback\b)",
+    r"|(?P<thrown>[a-z]Exception\b|[a-z]Error\b|\bTraceback\b)",
     re.ASCII,
 )
 

@@ -12,7 +12,9 @@ BUCKET_MS = 10_000
 
 
 class Template(Model):
-    """A log template: `id` = digest of its text and the rules version; `text` is redacted; `severity` as models.log."""
+    """A log template: `id` = digest of its text, its severity and the rules version; `text` is redacted; `severity` as
+    models.log: the line's own where the source told it, else what the text says.
+    """
 
     id: str
     text: str

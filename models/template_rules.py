@@ -3,8 +3,8 @@
 In: a canonical line (models.canonical). Out: the template text, one line of printable characters with `<*>` for what
 varies. The rules see nothing but the canonical line, so equal canonical lines mean equal templates.
 
-The canonical line has already lost every token with a digit. The rules take what varies without one (hosts, paths, names after
-`user`), and fold what varies in shape (dates, units, lists, addresses). They name forms, never a particular system's
+The canonical line has already lost every token with a digit. The rules take what varies without one (hosts, paths,
+names after `user`), and fold what varies in shape (dates, units, lists, addresses). They name forms, never one system's
 messages. Each works in time linear in the line, or nearly: the input is written by strangers.
 """
 
@@ -41,51 +41,57 @@ _IDENTITY_KEY = (
 )
 _HEX = r"(?:0|[A-Fa-f]{1,4})"
 
+# (what a line must contain for the rule to be worth trying, pattern, replacement), in order. The first column only
+# saves time: 45 to 25 µs a line.
 _RULES: Final = tuple(
-    (re.compile(pattern, re.ASCII), replacement)
-    for pattern, replacement in (
+    (needs, re.compile(pattern, re.ASCII), replacement)
+    for needs, pattern, replacement in (
         # Dates and times in words: "Sun Jul 0 0:0:0 0".
-        (rf"\b{_DAY}{_MONTH} 0(?:,? {_CLOCK})*(?: (?:[A-Z]{{3,4}} )?{_CLOCK})?\b", "0"),
+        (" 0", rf"\b{_DAY}{_MONTH} 0(?:,? {_CLOCK})*(?: (?:[A-Z]{{3,4}} )?{_CLOCK})?\b", "0"),
         # URLs, with their query.
-        (r"\b[A-Za-z][A-Za-z.+-]{0,20}://[^\s,;\"'<>|()\[\]{}]+", "0"),
+        ("://", r"\b[A-Za-z][A-Za-z.+-]{0,20}://[^\s,;\"'<>|()\[\]{}]+", "0"),
         # Mail addresses, user@host, object@hash.
-        (r"(?<![\w.+-])[\w.+-]{1,64}@[\w.-]+", "0"),
+        ("@", r"(?<![\w.+-])[\w.+-]{1,64}@[\w.-]+", "0"),
         # Host names. What begins like a reversed domain (org.apache.x) is a package, for the rule on dotted names.
         (
+            ".",
             r"(?<![\w./\\@$-])(?!(?:org|com|net|edu|java|javax|io|sun)\.)(?:[A-Za-z_-]+\.)+"
             rf"{_TOP_DOMAIN}(?![\w/.\\(-])",
             "0",
         ),
         # Absolute paths (Unix, Windows, UNC), then relative ones where one of the first two parts holds a dot.
-        (r"(?<![\w/.*])(?:[A-Za-z]:\\|\\\\|[~.]?/)[^\s,;:\"'<>|()\[\]{}=]*", "0"),
-        (r"(?<![\w.-])(?=[\w-]*\.|[\w.-]+/[\w-]*\.)[\w.-]+/[\w./$-]+", "0"),
+        ("/", r"(?<![\w/.*])[~.]?/[^\s,;:\"'<>|()\[\]{}=]*", "0"),
+        ("\\", r"(?<![\w/.*])(?:[A-Za-z]:\\|\\\\)[^\s,;:\"'<>|()\[\]{}=]*", "0"),
+        ("/", r"(?<![\w.-])(?=[\w-]*\.|[\w.-]+/[\w-]*\.)[\w.-]+/[\w./$-]+", "0"),
         # Hexadecimal without a digit: long runs; groups of MAC and IPv6 addresses beside a wildcard.
-        (r"\b(?:[a-f]{8,}|[A-F]{8,})\b", "0"),
-        (rf"\b{_HEX}(?:::?(?:0|[A-Fa-f]{{1,4}}\b))+(?<=[0:])(?::?:[A-Fa-f]{{1,4}}\b)?", "0"),
+        ("", r"\b(?:[a-f]{8,}|[A-F]{8,})\b", "0"),
+        (":", rf"\b{_HEX}(?:::?(?:0|[A-Fa-f]{{1,4}}\b)){{1,40}}(?<=[0:])(?::?:[A-Fa-f]{{1,4}}\b)?", "0"),
         # Dotted names of three parts or more (modules, bundles, settings), but not what tells the kind of failure
         # (…Exception, …Error), nor a constant (…SCREEN_ON).
         (
+            ".",
             r"(?<![\w.$-])(?![\w.$-]*(?:Exception|Error)\b)(?![\w.$-]*\.[A-Z][A-Z_]+\b(?!\.))"
             r"(?:[A-Za-z_$][\w$-]*\.){2,}[A-Za-z_$][\w$-]*\b(?!\()",
             "0",
         ),
         # Who: "for user x", "invalid user x", "password for x".
-        (r"\b((?:[Ff]or|[Bb]y|[Aa]s|[Oo]f|[Ii]nvalid) user) (?!0)[\w.$-]+", r"\1 0"),
-        (r"\b((?:password|publickey|log[io]n) for) (?!0|invalid user)[\w.$-]+", r"\1 0"),
+        (" user ", r"\b((?:[Ff]or|[Bb]y|[Aa]s|[Oo]f|[Ii]nvalid) user) (?!0)[\w.$-]+", r"\1 0"),
+        (" for ", r"\b((?:password|publickey|log[io]n) for) (?!0|invalid user)[\w.$-]+", r"\1 0"),
         # key=value where the key says that the value names one of many; and where the key itself varies.
-        (rf"(?<![A-Za-z])((?:\w+[_.-])?{_IDENTITY_KEY})={_VALUE}", r"\1=0"),
-        (r"\b0=[^\s,;\"'<>|()\[\]{}]+", "0"),
+        ("=", rf"(?<![A-Za-z])((?:\w+[_.-])?{_IDENTITY_KEY})={_VALUE}", r"\1=0"),
+        ("0=", r"\b0=[^\s,;\"'<>|()\[\]{}]+", "0"),
         # A value and its unit: "0 KB", "<0 sec".
         (
+            "0",
             r"<?\b0 ?(?:[KMGT]i?)?B\b"
             r"|<?\b0 (?:[kKMGT]?[Bb]ytes?|[mun]?s|m?secs?|seconds?|min(?:ute)?s?|hours?|days?)\b",
             "0",
         ),
         # A remark in parentheses on a value, which may be missing: "0 (0)", "0 ()".
-        (r"(?<=0) \(0?\)(?=[ ,:;]|$)", ""),
+        ("0 (", r"(?<=0) \(0?\)(?=[ ,:;]|$)", ""),
         # Addresses, clocks, ratios; then lists of any length.
-        (r"\b0(?::0?)+(?!\w)", "0"),
-        (r"\b0(?:[ ,]+0\b)+", "0"),
+        ("0:", r"\b0(?::0?)+(?!\w)", "0"),
+        ("0", r"\b0(?:[ ,]+0\b)+", "0"),
     )
 )
 # Every blank and control character: a template is one line, and cannot steer the terminal that shows it.
@@ -95,7 +101,8 @@ _BLANKS = re.compile("[\x00-\x20\x7f-\xa0\u2028\u2029]+")
 def template_text(canonical: str) -> str:
     """The template text of a canonical line: at most MAX_TEXT characters."""
     text = _BLANKS.sub(" ", canonical[:MAX_CANONICAL]).strip()
-    for pattern, replacement in _RULES:
-        text = pattern.sub(replacement, text)
+    for needs, pattern, replacement in _RULES:
+        if needs in text:
+            text = pattern.sub(replacement, text)
     text = text.replace("0", PLACEHOLDER)
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
