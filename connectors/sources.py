@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from connectors.ports import Outbound
@@ -18,6 +18,11 @@ class Source(Protocol):
     @property
     def ended(self) -> bool:
         """Everything was read and nothing more will come."""
+        ...
+
+    @property
+    def cursors(self) -> Mapping[str, str]:
+        """How far each source is with what was polled, by source id: kept in the transaction that appends it."""
         ...
 
     def poll(self, now: int) -> Sequence[Outbound]:

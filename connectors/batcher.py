@@ -1,0 +1,215 @@
+"""Lines of many sources and services into LogBatches, one stream a partition. In: slices. Out: encoded batches.
+
+All slices between two calls of `flush` go out together, and are appended together: then the last cursor of a source is
+the last one in the log, whichever partition its line went to.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectors.codec import encode
+from connectors.feed import Feed, Held, Slice
+from connectors.ports import Outbound
+from models.event import Event, digest
+from models.log import MAX_BATCH_BYTES, MAX_BATCH_LINES, LogBatch, SourceRange
+from models.topics import partition_of
+
+__all__ = ["Batcher"]
+
+Rows = NDArray[np.int64]
+
+
+class Batcher:
+    """Fills one open batch a partition. `clock` (ms) stamps the batches: set by the caller when live (`live`), else it
+    follows the lines, never backwards. `run`, `region`: as in the envelope.
+    """
+
+    def __init__(self, partitions: int, *, live: bool, run: str = "", region: str = "") -> None:
+        self.clock = 0
+        self.live = live
+        self._partitions = partitions
+        self._run, self._region = run, region
+        self._open: dict[int, _OpenBatch] = {}
+        self._done: list[Outbound] = []
+        self._partition_of: dict[str, int] = {}
+
+    def add(self, piece: Slice) -> None:
+        """Put a slice's lines into the open batches of their services' partitions."""
+        lines, home = piece.held.lines, self._partition(piece.feed.service)
+        rows: Rows = np.arange(piece.start, piece.stop)
+        here = [row for row in lines.dropped if piece.start <= row < piece.stop] if lines.dropped else []
+        if here:
+            rows = rows[~np.isin(rows, here)]
+            batch = self._batch(home)
+            batch.dropped.update(lines.dropped[row] for row in here)
+            batch.note(piece, piece.stop)
+        if lines.services is None:
+            self._put(home, piece, rows)
+            return
+        names = [lines.services[row] or piece.feed.service for row in rows.tolist()]
+        targets = np.array([self._partition(name) for name in names], dtype=np.int64)
+        for partition in sorted({int(target) for target in targets}):
+            self._put(partition, piece, rows[targets == partition])
+
+    def mention(self, feeds: Iterable[Feed], partitions: Iterable[int]) -> None:
+        """Tell these partitions how far these sources are, lines or none: the heartbeat."""
+        feeds = tuple(feeds)
+        for partition in partitions:
+            batch = self._batch(partition)
+            for feed in feeds:
+                batch.ranges.setdefault(feed.source_id, _Range(feed, str(feed.cursor)))
+
+    def flush(self) -> list[Outbound]:
+        """Everything added, closed; the last batch of each partition holds its sources' cursors and promises."""
+        for partition in sorted(self._open):
+            batch = self._open[partition]
+            for each in batch.ranges.values():
+                each.to, each.covered_until = str(each.feed.cursor), each.feed.covered
+            self._close(partition, batch)
+        self._open = {}
+        done, self._done = self._done, []
+        return done
+
+    def _put(self, partition: int, piece: Slice, rows: Rows) -> None:
+        held = piece.held
+        sizes = np.diff(held.lines.ends, prepend=0)[rows].cumsum()
+        at = 0
+        while at < len(rows):
+            batch = self._batch(partition)
+            spent = int(sizes[at - 1]) if at else 0
+            fitting = int(np.searchsorted(sizes, spent + MAX_BATCH_BYTES - batch.size, side="right"))
+            stop = min(max(fitting, at), at + MAX_BATCH_LINES - len(batch.messages))
+            if stop <= at:
+                if batch.messages:
+                    self._close(partition, batch)
+                    self._open[partition] = batch.successor()
+                    continue
+                stop = at + 1
+            if not self.live:
+                self.clock = max(self.clock, int(held.newest[rows[stop - 1]]))
+            batch.extend(held, rows[at:stop], piece.feed.service, int(sizes[stop - 1]) - spent)
+            batch.note(piece, int(rows[stop - 1]) + 1)
+            batch.name_services(piece, rows[at:stop])
+            at = stop
+
+    def _batch(self, partition: int) -> _OpenBatch:
+        if partition not in self._open:
+            self._open[partition] = _OpenBatch()
+        return self._open[partition]
+
+    def _partition(self, service: str) -> int:
+        if service not in self._partition_of:
+            self._partition_of[service] = partition_of(service, self._partitions)
+        return self._partition_of[service]
+
+    def _close(self, partition: int, batch: _OpenBatch) -> None:
+        data = batch.build()
+        places = [text for item in data.sources for text in (item.source_id, item.cursor_from, item.cursor_to)]
+        event = Event(
+            id=digest("logs", str(partition), str(self.clock), *places),
+            at=self.clock,
+            key=str(partition),
+            data=data,
+            run=self._run,
+            region=self._region,
+        )
+        self._done.append(Outbound("logs", event.key, encode(event), partition, self.clock))
+
+
+class _Range:
+    """What an open batch says of one source: until the flush, no more than it promised at the last one."""
+
+    def __init__(self, feed: Feed, before: str) -> None:
+        self.feed = feed
+        self.since = self.to = before
+        self.covered_until = feed.covered
+        self.services: dict[str, None] = {}
+
+
+class _OpenBatch:
+    """A LogBatch under way; `size` in bytes as they stood in the source."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.messages: list[bytes] = []
+        self.dropped: Counter[str] = Counter()
+        self.ranges: dict[str, _Range] = {}
+        self._times: list[int] = []
+        self._severity: list[int] = []
+        self._services: dict[str, int] = {}
+        self._index: list[int] = []
+        self._truncated = 0
+
+    def successor(self) -> _OpenBatch:
+        """The next batch of this partition: its ranges begin where these end."""
+        batch = _OpenBatch()
+        for source_id, each in self.ranges.items():
+            batch.ranges[source_id] = _Range(each.feed, each.to)
+        return batch
+
+    def extend(self, held: Held, rows: Rows, service: str, size: int) -> None:
+        """Append the lines `rows` of a block."""
+        lines, first, last = held.lines, int(rows[0]), int(rows[-1])
+        self.size += size
+        self._times.extend(lines.times[rows].tolist())
+        chosen: Sequence[int] = range(first, last + 1) if last - first + 1 == len(rows) else rows.tolist()
+        if isinstance(chosen, range):
+            self.messages.extend(lines.messages[first : last + 1])
+        else:
+            self.messages.extend(lines.messages[row] for row in chosen)
+        self._severity.extend([0] * len(rows) if lines.severity is None else [lines.severity[row] for row in chosen])
+        if lines.services is None:
+            self._index.extend([self._service(service)] * len(rows))
+        else:
+            self._index.extend(self._service(lines.services[row] or service) for row in chosen)
+        if lines.truncated:
+            self._truncated += sum(1 for row in lines.truncated if row in chosen)
+
+    def note(self, piece: Slice, row: int) -> None:
+        """The source of `piece` was read up to and with line `row - 1` of its block."""
+        feed = piece.feed
+        each = self.ranges.get(feed.source_id)
+        if each is None:
+            each = self.ranges[feed.source_id] = _Range(feed, str(piece.before))
+        each.to = str(piece.held.cursor(row))
+
+    def name_services(self, piece: Slice, rows: Rows) -> None:
+        """Remember whose lines these are."""
+        lines, feed = piece.held.lines, piece.feed
+        names = (
+            {feed.service: None}
+            if lines.services is None
+            else dict.fromkeys(lines.services[row] or feed.service for row in rows.tolist())
+        )
+        feed.services.update(names)
+        self.ranges[feed.source_id].services.update(names)
+
+    def build(self) -> LogBatch:
+        """The contract."""
+        return LogBatch(
+            sources=tuple(
+                SourceRange(
+                    source_id=source_id,
+                    cursor_from=each.since,
+                    cursor_to=each.to,
+                    covered_until=each.covered_until,
+                    services=tuple(each.services),
+                )
+                for source_id, each in self.ranges.items()
+            ),
+            services=tuple(self._services),
+            service_index=self._index,
+            timestamps=self._times,
+            severity=self._severity,
+            messages=b"\n".join(self.messages).decode(),
+            truncated=self._truncated,
+            dropped=dict(self.dropped),
+        )
+
+    def _service(self, name: str) -> int:
+        return self._services.setdefault(name, len(self._services))

@@ -1,0 +1,244 @@
+"""Files on disk, followed by name. In: a path. Out: its bytes in order, through rotation, truncation and absence.
+
+A rotated file (`app.log` becomes `app.log.1`, or `app.log-20240131`) and its successor are one source, read oldest
+first. A file is known by its inode and by a fingerprint of its first bytes, so a file that was replaced, truncated, or
+copied and truncated is noticed. Linux and macOS; compressed siblings are not read.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Sequence
+
+from connectors.cursor import HEAD_BYTES, Cursor, fingerprint
+from connectors.tail import Found
+from models.errors import ConfigError
+
+__all__ = ["FileTail", "check_file", "rotated_siblings", "source_id_of"]
+
+_NUMBERED = re.compile(r"\.(\d{1,4})")
+_DATED = re.compile(r"[.-](\d{4}-?\d\d-?\d\d(?:[T_-]?\d\d[\d:]*)?)")
+
+
+def source_id_of(path: str) -> str:
+    """The source's name in the log: the absolute path, symbolic links kept (a link may be what rotates)."""
+    return f"file:{os.path.abspath(path)}"
+
+
+def check_file(path: str, followed_before: bool) -> None:
+    """Raise ConfigError, naming the path and what to do, where it cannot be read. A file that was followed before may
+    be absent: it is waited for.
+    """
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise ConfigError("this input is a directory", file=path, advice=f"Name files, for example {path}/*.log")
+        if not stat.S_ISREG(mode):
+            raise ConfigError("this input is no regular file", file=path, advice="Pipe it in: foreshock run --input -")
+        os.close(os.open(path, os.O_RDONLY))
+    except FileNotFoundError:
+        if not followed_before:
+            raise ConfigError(
+                "this input does not exist",
+                file=path,
+                advice="Check the path; quote patterns only where the shell must not expand them",
+            ) from None
+    except PermissionError:
+        raise ConfigError(
+            "this input may not be read",
+            file=path,
+            advice="Run as a user who may (group adm on many systems), or chmod it",
+        ) from None
+
+
+def rotated_siblings(path: str) -> list[str]:
+    """The uncompressed files that `path` was rotated to, oldest first: by date, then by falling number."""
+    folder, name = os.path.split(path)
+    dated, numbered = [], []
+    try:
+        entries = os.listdir(folder or ".")
+    except OSError:
+        return []
+    for entry in entries:
+        suffix = entry.removeprefix(name)
+        if suffix == entry:
+            continue
+        if match := _NUMBERED.fullmatch(suffix):
+            numbered.append((-int(match[1]), entry))
+        elif match := _DATED.fullmatch(suffix):
+            dated.append((match[1], entry))
+    return [os.path.join(folder, entry) for _, entry in (*sorted(dated), *sorted(numbered))]
+
+
+class FileTail:
+    """One file by name, from the oldest of `older` (its rotated siblings that are to be read too) or from `resume` on.
+
+    `once`: the end of the newest file is the end. `lost` is True where the file that `resume` names was not found: it
+    was begun again with what stands there now.
+    """
+
+    def __init__(
+        self, path: str, *, older: Sequence[str] = (), resume: Cursor | None = None, once: bool = False
+    ) -> None:
+        self.source_id = source_id_of(path)
+        self.path = path
+        self.lost = False
+        self.position = 0
+        self.generation = 0
+        self.inode = 0
+        self.modified_at = 0
+        self._once = once
+        self._fd = -1
+        self._head = b""
+        self._wanted = resume
+        if resume is not None:
+            self._resume(resume)
+        else:
+            self._open(older[0] if older else path)
+
+    def read(self, size: int) -> bytes:
+        """The next bytes; none while the file is begun anew or not there."""
+        if self._fd < 0 or self._begun_anew():
+            return b""
+        data = os.pread(self._fd, size, self.position)
+        if data:
+            self.modified_at = os.fstat(self._fd).st_mtime_ns // 1_000_000
+            self.position += len(data)
+            if len(self._head) < HEAD_BYTES:
+                self._head = os.pread(self._fd, HEAD_BYTES, 0)
+        return data
+
+    def look(self) -> Found:
+        """A successor counts once it holds something: until then the old file may still be written to."""
+        if self._fd >= 0 and self._begun_anew():
+            return Found.TRUNCATED
+        present = _inode(self.path)
+        if self._fd >= 0 and present == self.inode:
+            return Found.NOTHING
+        if self._successor() is not None:
+            return Found.SUCCESSOR
+        return Found.NOTHING if self._fd >= 0 and present else Found.VANISHED
+
+    def move_on(self) -> None:
+        """Open the successor, or begin the present file again. A copy that was made before a truncation is looked for,
+        so that what was not read yet is not lost.
+        """
+        if self._fd >= 0 and self._begun_anew():
+            known, place, length = self._head, self.position, len(self._head)
+            self._open(self._copy_of(known, place) or self.path)
+            if self._head[:length] == known and length:
+                self.position = place
+            return
+        if self._fd < 0 and self._wanted is not None:
+            self._resume(self._wanted)
+            return
+        successor = self._successor()
+        if successor is None:
+            return
+        here = Cursor(self.generation, self.inode, self.position, fingerprint(self._head, self.position))
+        moved = self._fd >= 0 and os.fstat(self._fd).st_nlink == 0 and self._fits(successor, here)
+        self._open(successor)
+        if moved:
+            self.position = here.offset  # the same file, written back under a new inode
+
+    @property
+    def head(self) -> bytes:
+        """The file's first bytes, as far as they were read."""
+        return self._head
+
+    def over(self) -> bool:
+        """Only with `once`: no successor, nothing begun anew."""
+        return self._once and self.look() in (Found.NOTHING, Found.VANISHED)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _open(self, path: str) -> None:
+        """Begin with the first byte of `path`; with no file where it is not there (it is waited for)."""
+        self.close()
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise ConfigError(
+                    "too many open files", file=path, advice="Raise the limit: ulimit -n 65536"
+                ) from error
+            return
+        if self.inode:
+            self.generation += 1
+        status = os.fstat(self._fd)
+        self.inode, self.modified_at = status.st_ino, status.st_mtime_ns // 1_000_000
+        self.position = 0
+        self._head = b""
+
+    def _resume(self, cursor: Cursor) -> None:
+        for path in (self.path, *reversed(rotated_siblings(self.path))):
+            if self._fits(path, cursor):
+                self._open(path)
+                self.position = cursor.offset
+                self._head = os.pread(self._fd, HEAD_BYTES, 0)
+                self.generation = cursor.generation
+                self.lost = False
+                return
+        self._open(self.path)
+        self.generation = cursor.generation + 1
+        self.lost = self._fd >= 0
+
+    def _fits(self, path: str, cursor: Cursor) -> bool:
+        """Is this the file that the cursor was in: the same first bytes, and long enough?"""
+        try:
+            with open(path, "rb") as file:
+                status = os.fstat(file.fileno())
+                if status.st_size < cursor.offset or not stat.S_ISREG(status.st_mode):
+                    return False
+                if not cursor.offset:
+                    return status.st_ino == cursor.inode
+                return fingerprint(file.read(HEAD_BYTES), cursor.offset) == cursor.fingerprint
+        except OSError:
+            return False
+
+    def _begun_anew(self) -> bool:
+        """Shorter than what was read of it, or other first bytes."""
+        if os.fstat(self._fd).st_size < self.position:
+            return True
+        seen = self._head[: self.position]
+        return os.pread(self._fd, len(seen), 0) != seen
+
+    def _copy_of(self, head: bytes, size: int) -> str | None:
+        """The newest sibling that begins with `head` and is longer than what was read."""
+        for path in reversed(rotated_siblings(self.path)):
+            try:
+                with open(path, "rb") as file:
+                    if head and os.fstat(file.fileno()).st_size > size and file.read(len(head)) == head:
+                        return path
+            except OSError:
+                continue
+        return None
+
+    def _successor(self) -> str | None:
+        """The file that follows the present one in the order of rotation, where it holds something."""
+        chain = [*rotated_siblings(self.path), self.path]
+        inodes = [_inode(path) for path in chain]
+        if self.inode in inodes:
+            rest = range(inodes.index(self.inode) + 1, len(chain))
+        else:
+            rest = range(len(chain) - 1, len(chain))
+        for at in rest:
+            if inodes[at] and os.path.getsize(chain[at]) > 0:
+                return chain[at]
+        return None
+
+
+def _inode(path: str) -> int:
+    """The inode of a readable regular file; 0 where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0
+    return status.st_ino if stat.S_ISREG(status.st_mode) and os.access(path, os.R_OK) else 0

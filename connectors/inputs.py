@@ -1,0 +1,241 @@
+"""Everything that `--input` names, as one source. In: files and pipes. Out: LogBatches and dead letters, in event time.
+
+Several files are merged by event time, so that no service's line is late because another file was read first. What a
+poll returns is to be appended in one transaction: the log is the only checkpoint.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from connectors.batcher import Batcher
+from connectors.codec import encode
+from connectors.feed import Feed, Slice
+from connectors.ports import Outbound
+from models.audit import DeadLetter
+from models.event import Event, digest
+from models.log import HEARTBEAT_MS, MAX_BATCH_BYTES, MAX_BATCH_LINES, MAX_BATCH_MS
+
+__all__ = ["InputOptions", "LineSource"]
+
+_POLL_LINES = 4 * MAX_BATCH_LINES
+_READ_BYTES = 512 * 1024
+_READ_AHEAD_BYTES = 16 * 1024 * 1024
+"""Bytes read at once from one source, and the aim for all of them together."""
+_LEAST_READ_BYTES = 16 * 1024
+_RAW_BYTES = 4 * 1024
+_FOREVER = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class InputOptions:
+    """How input becomes batches. `once`: read to the end, in the input's own time, and end; else follow, by the clock.
+
+    `span_ms`: with `once`, a poll returns at most this much event time, so that the virtual clock moves in steps no
+    longer than that. `run`, `region`: as in the envelope.
+    """
+
+    partitions: int = 1
+    once: bool = False
+    span_ms: int = 60_000
+    run: str = ""
+    region: str = ""
+
+
+class LineSource:
+    """Merges feeds into batches: the port `Source`."""
+
+    def __init__(self, feeds: Sequence[Feed], options: InputOptions) -> None:
+        self._feeds = tuple(feeds)
+        self._options = options
+        self._batcher = Batcher(options.partitions, live=not options.once, run=options.run, region=options.region)
+        self._size = max(min(_READ_BYTES, _READ_AHEAD_BYTES // max(len(feeds), 1)), _LEAST_READ_BYTES)
+        self._pending: list[Slice] = []
+        self._lines = self._bytes = 0
+        self._since: int | None = None
+        self._limit = -1
+        self._mentioned: int | None = None
+        self._reported: set[str] = set()
+        self._now = 0
+        self._cursors = {feed.source_id: str(feed.cursor) for feed in self._feeds}
+        self.ended = False
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Since the start of this process: lines, records, blank, binary, truncated, untimed, future, invalid_utf8,
+        json, rotated, restarted, refused.
+        """
+        total: Counter[str] = Counter()
+        for feed in self._feeds:
+            total.update(feed.counters)
+        return total
+
+    @property
+    def feeds(self) -> tuple[Feed, ...]:
+        """The sources, to show how each is doing."""
+        return self._feeds
+
+    @property
+    def cursors(self) -> Mapping[str, str]:
+        """How far each source is with what was polled; lines that wait for their batch to fill are not yet."""
+        return self._cursors
+
+    def poll(self, now: int) -> Sequence[Outbound]:
+        """What is new, once it fills a batch or has waited 200 ms; heartbeats each second. With `once`, `now` is not
+        looked at.
+        """
+        if self.ended:
+            return ()
+        self._now = max(self._now, now)
+        self._gather()
+        over = not any(feed.holds or not feed.ended for feed in self._feeds)
+        if self._due() or over:
+            return self._flush(over)
+        return ()
+
+    def close(self) -> None:
+        """Close every file."""
+        for feed in self._feeds:
+            feed.tail.close()
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def _gather(self) -> None:
+        """Take lines in event time until a poll's worth is there, or no source has more."""
+        span = _FOREVER
+        while self._lines < _POLL_LINES:
+            open_feeds = []
+            for feed in self._feeds:
+                more = True
+                while not feed.holds and more:
+                    more = feed.fill(self._now, self._size)
+                if more:
+                    open_feeds.append(feed)
+            holding = [feed for feed in self._feeds if feed.holds]
+            if not holding:
+                self._limit = _FOREVER
+                return
+            if self._options.once and span == _FOREVER:
+                step = self._options.span_ms
+                span = (min(feed.next_time for feed in holding) // step + 1) * step - 1
+            self._limit = min((feed.frontier for feed in open_feeds if feed.holds), default=_FOREVER)
+            self._limit = min(self._limit, span)
+            if not sum(self._take(feed, self._limit) for feed in holding):
+                return
+
+    def _take(self, feed: Feed, limit: int) -> int:
+        before = self._lines
+        for piece in feed.take(limit, _POLL_LINES - self._lines):
+            self._pending.append(piece)
+            self._lines += piece.stop - piece.start
+            ends = piece.held.lines.ends
+            self._bytes += int(ends[piece.stop - 1]) - (int(ends[piece.start - 1]) if piece.start else 0)
+        if self._since is None and self._pending:
+            self._since = self._now
+        return self._lines - before
+
+    def _due(self) -> bool:
+        if self._options.once:
+            return bool(self._pending) or self._refused()
+        full = self._lines >= MAX_BATCH_LINES or self._bytes >= MAX_BATCH_BYTES
+        waited = self._since is not None and self._now - self._since >= MAX_BATCH_MS
+        return full or waited or self._refused() or self._mention_due()
+
+    def _refused(self) -> bool:
+        return any(feed.refusal is not None and feed.source_id not in self._reported for feed in self._feeds)
+
+    def _mention_due(self) -> bool:
+        return self._mentioned is None or self._clock() - self._mentioned >= HEARTBEAT_MS
+
+    # -- giving --------------------------------------------------------------------------------------------------------
+
+    def _flush(self, over: bool) -> Sequence[Outbound]:
+        letters: list[Outbound] = []
+        if not self._options.once:
+            self._batcher.clock = max(self._batcher.clock, self._now)
+        for piece in self._pending:
+            self._batcher.add(piece)
+            letters += self._letters_of(piece)
+        self._pending, self._lines, self._bytes, self._since = [], 0, 0, None
+        self._promise(over)
+        for feed in self._feeds:
+            if feed.refusal is not None and feed.source_id not in self._reported:
+                self._reported.add(feed.source_id)
+                letters.append(self._letter(feed, feed.refusal.reason, feed.refusal.detail, feed.refusal.raw))
+                feed.counters["refused"] += 1
+                self._batcher.mention([feed], [0])
+        if over or self._mention_due():
+            self._mentioned = self._clock()
+            heard = [feed for feed in self._feeds if feed.refusal is None and (feed.covered or feed.cursor.offset)]
+            self._batcher.mention(heard, range(self._options.partitions) if heard else ())
+        self._cursors = {feed.source_id: str(feed.cursor) for feed in self._feeds}
+        self.ended = over
+        return [*self._batcher.flush(), *letters]
+
+    def _clock(self) -> int:
+        return self._batcher.clock if self._options.once else self._now
+
+    def _promise(self, over: bool) -> None:
+        now = None if self._options.once else self._now
+        for feed in self._feeds:
+            feed.promise(self._limit, now)
+        if len(self._feeds) > 1:
+            self._release(over)
+
+    def _release(self, over: bool) -> None:
+        """A source that ended does not hold back others that give lines of the same services: it covers what they do.
+
+        It does not say more than that: the end of a file is no proof that its service went silent.
+        """
+        ended = [feed for feed in self._feeds if feed.ended and not feed.holds]
+        others = self._feeds if over else [feed for feed in self._feeds if not feed.ended or feed.holds]
+        for feed in ended:
+            shared = [other.covered for other in others if other.services & feed.services]
+            if shared:
+                feed.covered = max(feed.covered, max(shared) if over else min(shared))
+
+    def _letters_of(self, piece: Slice) -> list[Outbound]:
+        held, letters = piece.held, []
+        lines = held.lines
+        if piece.start <= held.reported < piece.stop:
+            detail = (
+                "a line's time is more than an hour ahead of when it was written; it and others like it get the time "
+                "of writing. Check the host's clock, or give the log's zone"
+            )
+            letters.append(
+                self._letter(
+                    piece.feed, "future_timestamp", detail, lines.messages[held.reported], held.reported, piece
+                )
+            )
+        binary = [
+            row for row, why in sorted(lines.dropped.items()) if why == "binary" and piece.start <= row < piece.stop
+        ]
+        if binary:
+            detail = f"{len(binary)} lines of bytes that are no text, the first of them here; they were left out"
+            letters.append(self._letter(piece.feed, "binary_line", detail, lines.messages[binary[0]], binary[0], piece))
+        return letters
+
+    def _letter(
+        self, feed: Feed, reason: str, detail: str, raw: bytes, row: int = -1, piece: Slice | None = None
+    ) -> Outbound:
+        cursor = feed.cursor if piece is None else piece.held.cursor(row) if row else piece.before
+        letter = DeadLetter(
+            reason=reason,
+            detail=detail,
+            source_id=feed.source_id,
+            cursor=str(cursor),
+            raw=base64.b64encode(raw[:_RAW_BYTES]).decode(),
+        )
+        at = self._batcher.clock
+        event = Event(
+            id=digest("dead-letters", feed.source_id, reason, letter.cursor),
+            at=at,
+            key=feed.source_id,
+            data=letter,
+            run=self._options.run,
+            region=self._options.region,
+        )
+        return Outbound("dead-letters", event.key, encode(event), None, at)

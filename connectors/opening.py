@@ -1,0 +1,120 @@
+"""From what a person names to a source. In: paths and `-`, options. Out: a LineSource, or ConfigError."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from connectors.cursor import Cursor
+from connectors.feed import Feed
+from connectors.files import FileTail, check_file, rotated_siblings, source_id_of
+from connectors.inputs import InputOptions, LineSource
+from connectors.stdin import STDIN, PipeTail
+from models.errors import ConfigError
+from models.timestamp import Zone, utc
+
+__all__ = ["open_inputs", "service_of", "zone_of"]
+
+_FIELD = re.compile(r"\\\{service\\\}")
+_ROTATED = re.compile(r"(?:[.-]\d{4}-?\d\d-?\d\d\S*|\.\d{1,4})$")
+
+
+def open_inputs(
+    names: Sequence[str],
+    options: InputOptions,
+    *,
+    service: str = "",
+    service_pattern: str = "",
+    timezone: str = "",
+    resume: Mapping[str, str] | None = None,
+) -> LineSource:
+    """Open every input (`-`: standard input) where `resume` (source id to cursor: see newest_cursors) left off.
+
+    `service` names the service of every line that does not say its own; else `service_pattern` finds it in the path
+    (see service_of); else it is the file's stem. `timezone` (an IANA name) is that of times that name none. Raises
+    ConfigError for a path that cannot be read, a pattern or a zone that is none.
+    """
+    zone = zone_of(timezone)
+    cursors = {name: _cursor(name, text) for name, text in (resume or {}).items()}
+    feeds = []
+    for name, older in _sources(names).items():
+        if name == "-":
+            cursor = cursors.get(STDIN)
+            # what a pipe brings after a restart is another stream: its times do not go on from the last one
+            feeds.append(Feed(PipeTail(resume=cursor), service or STDIN, zone))
+            continue
+        cursor = cursors.get(source_id_of(name))
+        for path in (*older, name):
+            check_file(path, followed_before=cursor is not None)
+        tail = FileTail(name, older=older, resume=cursor, once=options.once)
+        feeds.append(Feed(tail, service or service_of(name, service_pattern), zone, cursor))
+    if not feeds:
+        raise ConfigError("no input", advice="Name files, or - for standard input: foreshock run --input app.log")
+    return LineSource(feeds, options)
+
+
+def service_of(path: str, pattern: str = "") -> str:
+    """The service a file's lines belong to. `pattern`: a path with `{service}` and `*` (`/var/log/{service}/*.log`), or
+    a regular expression with a group named `service`; without one, or where it does not match, the file's stem.
+    """
+    if pattern and (match := _compile(pattern).search(os.path.abspath(path))) is not None and match["service"]:
+        return match["service"]
+    name = _ROTATED.sub("", os.path.basename(path))
+    stem = name.split(".")[0] if not name.startswith(".") else name[1:].split(".")[0]
+    return stem or name
+
+
+def zone_of(name: str) -> Zone:
+    """The zone of an IANA name ("": UTC). Where clocks are set back, the first of the two hours is meant."""
+    if name in ("", "UTC"):
+        return utc
+    try:
+        zone = ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ConfigError(
+            "no such time zone", key=name, advice="Write an IANA name, for example Europe/Berlin"
+        ) from error
+
+    def offset(naive_ms: int) -> int:
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=naive_ms)
+        found = moment.replace(tzinfo=zone).utcoffset() or timedelta()
+        return int(found.total_seconds() * 1_000)
+
+    return offset
+
+
+def _sources(names: Sequence[str]) -> dict[str, list[str]]:
+    """Each input once, with those of its rotated siblings that were named too, oldest first."""
+    given = list(dict.fromkeys(name if name == "-" else os.path.abspath(name) for name in names))
+    siblings = {name: [path for path in rotated_siblings(name) if path in given] for name in given if name != "-"}
+    inner = {path for older in siblings.values() for path in older}
+    return {name: siblings.get(name, []) for name in given if name not in inner}
+
+
+def _cursor(source_id: str, text: str) -> Cursor:
+    try:
+        return Cursor.parse(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"the log's cursor of {source_id} cannot be read ({error})",
+            advice="This data folder was written by another version: use that one, or another --data folder",
+        ) from error
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    text = pattern
+    if "{service}" in pattern:
+        escaped = re.escape(pattern).replace(r"\*", "[^/]*")
+        text = _FIELD.sub("(?P<service>[^/]+?)", escaped, count=1) + "$"
+    try:
+        found = re.compile(text)
+    except re.error as error:
+        raise ConfigError(
+            f"no regular expression ({error})", key=pattern, advice="Or write a path with {service}"
+        ) from error
+    if "service" not in found.groupindex:
+        raise ConfigError("names no service", key=pattern, advice="Write {service} or (?P<service>...) in it")
+    return found
