@@ -63,7 +63,7 @@ class Due(NamedTuple):
 
 @dataclass
 class ServiceState:
-    """`strain`: minutes of full failure not yet recovered from. `sound_release`: where a rollback from a bad one leads."""
+    """`strain`: minutes of full failure not yet recovered from. `sound_release`: the last that was not bad."""
 
     release: int
     sound_release: int
