@@ -159,6 +159,11 @@ class SimulatedActuator:
     def __init__(self, world: World, throttled_calls: int = 0) -> None:
         self._world, self._throttled = world, throttled_calls
 
+    @property
+    def honours_keys(self) -> bool:
+        """Yes: the world remembers every key."""
+        return True
+
     def call(self, action: str, target: str, params: Mapping[str, Any], idempotency_key: str) -> dict[str, Any]:
         """Take the action; a second call with the same key does nothing and answers as the first. Returns {at, key,
         action, target, params, result}: what `recorded_actions` reads. Raises ActionError (`transient`: try again).

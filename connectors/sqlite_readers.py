@@ -23,7 +23,7 @@ _ALL = 1_000_000
 
 
 class SqliteReaders:
-    """The ports `HistoryReader` and `HealthReader` over a data folder's database; each thread has its own connection."""
+    """The ports `HistoryReader` and `HealthReader` over a data folder; each thread has a connection of its own."""
 
     def __init__(self, path: Path | str) -> None:
         self._path = path

@@ -45,6 +45,7 @@ class EmbeddedHost:
         *,
         clock: WallClock | VirtualClock,
         run: str = "",
+        region: str = "",
         retention: Mapping[str, int] | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
@@ -55,7 +56,9 @@ class EmbeddedHost:
         self._observers = observers
         self._pool = EffectPool(performers, clock) if isinstance(clock, WallClock) else None
         self.units = [
-            self._restore(step, partition, run) for step in steps for partition in range(store.partitions(step.inbox))
+            self._restore(step, partition, run, region)
+            for step in steps
+            for partition in range(store.partitions(step.inbox))
         ]
         self._waiting: list[tuple[Unit, Started]] = []
         self._marked: dict[UnitName, int] = {}
@@ -197,12 +200,13 @@ class EmbeddedHost:
 
     # -- small pieces --------------------------------------------------------------------------------------------------
 
-    def _restore(self, step: AnyStep, partition: int, run: str) -> Unit:
+    def _restore(self, step: AnyStep, partition: int, run: str, region: str) -> Unit:
         name = UnitName(step.name, partition)
         return Unit(
             step,
             partition,
             run=run,
+            region=region,
             saved=self.store.load(name),
             entries=self.store.entries(name),
             crashes=self.store.crashes(name),

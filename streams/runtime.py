@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -112,6 +112,10 @@ class Unit:
         while self._wishes and not self._wished(*self._wishes[0]):
             heapq.heappop(self._wishes)
         return self._wishes[0][0] if self._wishes else None
+
+    def states(self) -> Iterator[tuple[str, Any]]:
+        """Every key and its state, to be looked at only."""
+        return ((key, self._key(key).state) for key in sorted(self._live))
 
     def apply(self, record: Record) -> Sequence[Outbound]:
         """Take the record and return what it causes. Records below the wanted offset are skipped (a redelivery).
