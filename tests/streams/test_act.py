@@ -310,6 +310,19 @@ def test_before_any_catalog_every_command_is_refused_with_a_reason() -> None:
     assert outcome.reason == "unknown runbook scale-db version 1"
 
 
+def test_the_answer_to_a_call_that_timed_out_no_longer_reaches_the_workflow() -> None:
+    host, targets = Host(), Targets()
+    host.append(order(host, "c1"))
+    while next(iter(host.running.values())).effect.kind != "call_action":
+        started = next(iter(host.running.values()))
+        host.answer(started, True, targets.result(host, started))
+    late = next(iter(host.running.values()))
+    host.now += 30_000
+    host.tick(host.now)
+    host.answer(late, True, {"reply": {}})
+    assert host.unit.counters["late_answer"] == 1
+
+
 def test_cooldown_holds_across_a_crash() -> None:
     host = played()
     host.crash()
