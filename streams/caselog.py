@@ -1,0 +1,91 @@
+"""The cases as the log tells them: open and closed incidents, what was decided, what a person is asked.
+
+In: a log. Out: the newest events by correlation id, and proposals with their state. Nothing is read from the steps'
+own states, so this works beside a running host and on any copy of the log.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, TypeVar
+
+from connectors.ports import Log
+from models.audit import DeadLetter
+from models.command import Outcome
+from models.decision import Decision, Verdict
+from models.event import Contract, Event
+from models.incident import Incident, IncidentStatus
+from models.prediction import Prediction
+from models.signal import Review
+from streams.reading import events_of
+
+__all__ = ["CaseLine", "Proposed", "read_cases", "read_proposals"]
+
+C = TypeVar("C", bound=Contract)
+ProposalState = Literal["open", "answered", "expired", "closed"]
+
+
+class CaseLine(NamedTuple):
+    """One incident at its newest revision, with the newest of what followed from it."""
+
+    incident: Incident
+    prediction: Prediction | None
+    decision: Decision | None
+    outcome: Outcome | None
+
+
+class Proposed(NamedTuple):
+    """What a person is (or was) asked. `open`: may be answered now. `closed`: the incident is over."""
+
+    incident: Incident
+    decision: Decision
+    state: ProposalState
+    review: Review | None
+
+
+def read_cases(log: Log, application: str = "") -> list[CaseLine]:
+    """Every incident in the order in which they were opened; only those of `application`, where given."""
+    incidents = _newest(log, "incidents", Incident)
+    predictions = _newest(log, "predictions", Prediction)
+    decisions = _newest(log, "predictions", Decision)
+    outcomes = _newest(log, "signals", Outcome)
+    lines = [
+        CaseLine(event.data, _data(predictions.get(cid)), _data(decisions.get(cid)), _data(outcomes.get(cid)))
+        for cid, event in incidents.items()
+        if application in ("", event.data.application)
+    ]
+    return sorted(lines, key=lambda line: (line.incident.opened_at, line.incident.correlation_id))
+
+
+def read_proposals(log: Log, now: int) -> list[Proposed]:
+    """What people are asked, as of `now` (ms): for each incident its newest decision, where that asks for a review.
+
+    A review that became a dead letter (badly signed, too late) answers nothing.
+    """
+    refused = {(letter.data.partition, letter.data.offset) for letter in events_of(log, "dead-letters", DeadLetter)
+               if letter.data.topic == "signals"}  # fmt: skip
+    answers: dict[str, Review] = {}
+    for event in events_of(log, "signals", Review):
+        if event.position is not None and event.position[1:] not in refused:
+            answers.setdefault(event.data.proposal_digest, event.data)
+    found = []
+    for incident, _, decision, _ in read_cases(log):
+        if decision is not None and decision.verdict == Verdict.REVIEW and decision.proposal_digest:
+            review = answers.get(decision.proposal_digest)
+            found.append(Proposed(incident, decision, _state(incident, decision, review, now), review))
+    return found
+
+
+def _state(incident: Incident, decision: Decision, review: Review | None, now: int) -> ProposalState:
+    if review is not None:
+        return "answered"
+    if incident.status == IncidentStatus.CLOSED:
+        return "closed"
+    return "expired" if now >= decision.expires_at else "open"
+
+
+def _newest(log: Log, topic: str, kind: type[C]) -> dict[str, Event[C]]:
+    return {event.cid: event for event in events_of(log, topic, kind)}
+
+
+def _data(event: Event[C] | None) -> C | None:
+    return event.data if event is not None else None

@@ -1,0 +1,217 @@
+"""`foreshock tap` and `foreshock incidents`: the records of a topic, and the list of cases.
+
+In: a data folder, beside whoever runs it. Out: one readable line a record, a table, or JSON lines.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import typer
+
+from connectors.codec import decode_record
+from connectors.data_folder import open_reader
+from connectors.ports import Log, Record
+from models.audit import DeadLetter
+from models.errors import ContractError
+from models.event import Contract, Event
+from models.incident import IncidentStatus
+from models.log import LogBatch
+from models.template import TemplateCounts
+from models.topics import TOPICS
+from streams.caselog import CaseLine, read_cases
+from streams.reading import read_back, read_topic
+from streams.rendering import note, put, put_json, put_table, raw_text, shown, time_text
+
+__all__ = ["Wanted", "incidents", "tap"]
+
+_POLL_SECONDS: Final = 0.2
+_LONGEST: Final = 160
+_ITEMS: Final = 3
+_NOT_IN_LINE: Final = frozenset(("signature", "key_id", "reasons", "signals", "digest"))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which records of a topic: of one key, of one type ("" = any); all from the start, or the last few."""
+
+    key: str = ""
+    kind: str = ""
+    from_start: bool = False
+    last: int = 10
+
+    def takes(self, record: Record) -> bool:
+        """Whether the record is one of them."""
+        return self.key in ("", record.key) and (not self.kind or _type_of(record) == self.kind)
+
+
+def tap(data: Path, topic: str, wanted: Wanted, *, follow: bool, as_json: bool) -> None:
+    """Show a topic's records; with `follow` also those to come, until interrupted."""
+    if topic not in TOPICS:
+        raise typer.BadParameter(f"there is no topic {shown(topic)}; there are {', '.join(TOPICS)}")
+    if wanted.kind and wanted.kind not in TOPICS[topic].types:
+        raise typer.BadParameter(f"{topic} holds no {shown(wanted.kind)}; it holds {', '.join(TOPICS[topic].types)}")
+    log = open_reader(data)
+    ends = {part: log.bounds(topic, part)[1] for part in range(log.partitions(topic))}
+    for record in read_topic(log, topic) if wanted.from_start else _last(log, topic, wanted):
+        if record.offset < ends[record.partition] and wanted.takes(record):
+            _put_record(record, as_json)
+    while follow:
+        time.sleep(_POLL_SECONDS)
+        for record in read_topic(log, topic, ends):
+            ends[record.partition] = record.offset + 1
+            if wanted.takes(record):
+                _put_record(record, as_json)
+
+
+def incidents(data: Path, *, include_closed: bool, application: str, as_json: bool) -> None:
+    """List the cases; open ones only, unless `include_closed`."""
+    every = read_cases(open_reader(data), application)
+    cases = [case for case in every if include_closed or case.incident.status == IncidentStatus.OPEN]
+    if as_json:
+        for case in cases:
+            put_json(_case_json(case))
+    elif cases:
+        put_table(
+            ["correlation id", "application", "status", "opened", "primary", "probability", "verdict", "outcome"],
+            [_case_row(case) for case in cases],
+        )
+    if not cases:
+        closed = f"; {len(every)} closed: show them with --all" if every else ""
+        note(f"no {'' if include_closed else 'open '}incidents in {data}{closed}")
+
+
+def _last(log: Log, topic: str, wanted: Wanted) -> Iterable[Record]:
+    """The last few that are wanted, over all partitions, in order."""
+    newest = [_take(read_back(log, topic, part), wanted) for part in range(log.partitions(topic))]
+    merged = heapq.merge(*newest, key=lambda record: (record.logged_at, record.partition, record.offset))
+    return deque(merged, maxlen=wanted.last)
+
+
+def _take(backwards: Iterator[Record], wanted: Wanted) -> list[Record]:
+    found: list[Record] = []
+    while len(found) < wanted.last and (record := next(backwards, None)) is not None:
+        if wanted.takes(record):
+            found.append(record)
+    return found[::-1]
+
+
+def _type_of(record: Record) -> str:
+    try:
+        raw = orjson.loads(record.value)
+    except orjson.JSONDecodeError:
+        return ""
+    return str(raw.get("type", "")) if isinstance(raw, dict) else ""
+
+
+def _put_record(record: Record, as_json: bool) -> None:
+    if as_json:
+        put_json(_record_json(record))
+        return
+    try:
+        event = decode_record(record)
+    except ContractError as error:
+        text = record.value.decode("utf-8", "replace")
+        put(_line(record, "?", f"{shown(str(error))}: {shown(text)[:_LONGEST]}"))
+        return
+    put(_line(record, event.type, _summary(event)))
+
+
+def _line(record: Record, kind: str, text: str) -> str:
+    place = f"{record.topic}/{record.partition}@{record.offset}"
+    return f"{time_text(record.logged_at)} {place} {kind} {shown(record.key)} {text}"
+
+
+def _summary(event: Event[Any]) -> str:
+    """What is in the event, on one line, escaped."""
+    data = event.data
+    match data:
+        case LogBatch():
+            lines = data.messages.split("\n") if data.lines else []
+            more = f" (+{len(lines) - 1} more)" if len(lines) > 1 else ""
+            first = f' "{_cut(shown(lines[0]))}"{more}' if lines else ""
+            return f"lines={data.lines} services={_cut(shown(','.join(data.services)))}{first}"
+        case TemplateCounts():
+            counted = ",".join(f"{section.service}:{section.lines}" for section in data.sections)
+            return f"input={data.input.topic}/{data.input.partition}@{data.input.offset} lines={shown(counted) or 0}"
+        case DeadLetter():
+            in_log = f"{data.topic}/{data.partition}@{data.offset}"
+            place = f"{data.source_id}@{data.cursor}" if data.source_id else in_log
+            said = f"{shown(data.reason)} at {shown(place)}: {_cut(shown(data.detail))}"
+            return f"{said} | {_cut(shown(raw_text(data.raw)))}"
+        case _:
+            return _fields(data)
+
+
+def _fields(data: Contract) -> str:
+    """The payload's own fields that say something: scalars, and lists by their length."""
+    parts = []
+    for name, value in data.model_dump(mode="json").items():
+        if name in _NOT_IN_LINE or value in ("", None, [], {}):
+            continue
+        if isinstance(value, list):
+            scalars = [item for item in value if not isinstance(item, list | dict)]
+            text = ",".join(map(str, scalars)) if scalars and len(value) <= _ITEMS else f"[{len(value)}]"
+        elif isinstance(value, dict):
+            text = orjson.dumps(value).decode()
+        else:
+            text = str(value)
+        parts.append(shown(f"{name}={_cut(text)}"))
+    return " ".join(parts)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _record_json(record: Record) -> dict[str, Any]:
+    place = {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "logged_at": record.logged_at,
+    }
+    try:
+        decode_record(record)
+    except ContractError as error:
+        return {**place, "key": record.key, "error": str(error), "text": record.value.decode("utf-8", "replace")}
+    return {**place, **orjson.loads(record.value)}
+
+
+def _case_json(case: CaseLine) -> dict[str, Any]:
+    incident, prediction, decision, outcome = case
+    return {
+        "correlation_id": incident.correlation_id,
+        "application": incident.application,
+        "status": incident.status.value,
+        "opened_at": incident.opened_at,
+        "closed_at": incident.closed_at,
+        "primary": incident.primary,
+        "severity": incident.severity,
+        "failed": incident.failed,
+        "failure_probability": prediction.failure_probability if prediction else None,
+        "verdict": decision.verdict.value if decision else None,
+        "outcome": outcome.result if outcome else None,
+    }
+
+
+def _case_row(case: CaseLine) -> list[str]:
+    row = _case_json(case)
+    probability = row["failure_probability"]
+    return [
+        row["correlation_id"],
+        row["application"],
+        row["status"],
+        time_text(row["opened_at"]),
+        _cut(row["primary"]),
+        "-" if probability is None else f"{probability:.2f}",
+        row["verdict"] or "-",
+        row["outcome"] or "-",
+    ]
