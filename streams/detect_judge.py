@@ -70,7 +70,11 @@ class Judge:
         """Judge the last 5 and 15 minutes, at the close of `minute`, whose last bucket is `bucket`."""
         state, used = self.state, self.state.series.used
         best: dict[int, Finding] = {}
+        if name_of("", Kind.SERVICE_SILENT) in state.open:
+            return  # one anomaly, of the total
         for minutes in _DROP_MINUTES:
+            if self._cleared_within(TOTAL, Kind.SERVICE_SILENT, bucket, minutes * BUCKETS_A_MINUTE):
+                continue
             counted, expected = (values[:used] for values in state.minutes.stretch(minute, minutes))
             if not (expected >= MIN_EXPECTED).any():
                 continue

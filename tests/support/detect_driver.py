@@ -57,21 +57,23 @@ class Driver:
     ) -> None:  # fmt: skip
         """A batch: sources with the time (ms) each is complete to, rows by service."""
         texts, severity = texts or {}, severity or {}
-        sections = tuple(_section(name, rows, texts, severity) for name, rows in services.items() if rows)
-        sources = tuple(
-            CoveredSource(source_id=name, covered_until=until, services=tuple((of or {}).get(name, services.keys())))
-            for name, until in covered.items()
-        )
-        data = TemplateCounts(
-            rules_version=1,
-            input=BatchPointer(topic="logs", partition=0, offset=self._offset),
-            sources=sources,
-            sections=sections,
-        )
+        sections = tuple(section_of(name, rows, texts, severity) for name, rows in services.items() if rows)
+        data = self.batch(covered, sections, {name: (of or {}).get(name, services.keys()) for name in covered})
         self.give(data, max(covered.values()) if at is None else at)
 
+    def batch(
+        self, covered: Mapping[str, int], sections: tuple[Section, ...], of: Mapping[str, Iterable[str]] | None = None
+    ) -> TemplateCounts:
+        """The next batch of the log."""
+        sources = tuple(
+            CoveredSource(source_id=name, covered_until=until, services=tuple((of or {}).get(name, ())))
+            for name, until in covered.items()
+        )
+        pointer = BatchPointer(topic="logs", partition=0, offset=self._offset)
+        return TemplateCounts(rules_version=1, input=pointer, sources=sources, sections=sections)
 
-def _section(service: str, rows: Sequence[Row], texts: Mapping[str, str], severity: Mapping[str, int]) -> Section:
+
+def section_of(service: str, rows: Sequence[Row], texts: Mapping[str, str], severity: Mapping[str, int]) -> Section:
     names = list(dict.fromkeys(name for _, name, _ in rows))
     return Section(
         service=service,
