@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from models.event import Contract, Model
 
 __all__ = [
+    "UNJUDGED",
     "Anomaly",
     "BaselineView",
     "Kind",
@@ -112,8 +113,14 @@ class Anomaly(Contract):
         return view | {"cleared": self.status is Status.CLEARED}
 
 
+UNJUDGED = 1e9
+"""`SeriesHealth.upper` of a series without a baseline: nothing is known to be too much."""
+
+
 class SeriesHealth(Model):
-    """The last six closed 10 s buckets of one series, oldest first, and the most that is still normal in 10 s."""
+    """The last six closed 10 s buckets of one series, oldest first, and the most that is still normal in 10 s
+    (UNJUDGED or more: nobody knows yet).
+    """
 
     template_id: str
     kinds: tuple[Kind, ...]

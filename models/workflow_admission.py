@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
+from models.anomaly import Kind
 from models.catalog import Catalog
 from models.command import Command
 from models.cooldown import check_cooldown
@@ -88,6 +89,8 @@ def _unknown(command: Command, catalog: Catalog) -> str:
         return f"runbook {runbook.id} is for {runbook.target_kind}, the target is {target.kind}"
     if not runbook.verify.target_state and not (runbook.verify.series and command.series):
         return "nothing would show whether it helped: no series, no target state to verify"
+    if runbook.verify.series and any(ref.kind == Kind.SOURCE_STALLED for ref in command.series):
+        return "nothing would show whether it helped: a service's health does not tell of its stalled sources"
     return ""
 
 

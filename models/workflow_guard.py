@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from models.anomaly import SeriesHealth, ServiceHealth
+from models.anomaly import UNJUDGED, SeriesHealth, ServiceHealth
 from models.event import Model
 from models.template import BUCKET_MS
 
@@ -55,12 +55,13 @@ def read_guard(
 
 
 def worse(before: GuardReading, after: GuardReading) -> bool:
-    """True when a living service died, or when its signal rose: above what is normal for it, by more than a quarter,
-    and by more than chance would under equal rates (conditional test of two Poisson means, p < 0.001).
+    """True when a living service died, or when its signal rose: above what is normal for it (where that is known), by
+    more than a quarter, and by more than chance would under equal rates (two Poisson means, p < 0.001).
     """
     if before.alive and not after.alive:
         return True
-    if not after.buckets or after.mean <= max(after.upper, MAX_RATIO * before.mean):
+    normal = after.upper if after.upper < UNJUDGED else 0.0
+    if not after.buckets or after.mean <= max(normal, MAX_RATIO * before.mean):
         return False
     return poisson_excess_p(before, after) < MAX_P
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from models.anomaly import Kind, SeriesHealth, ServiceHealth
+from models.anomaly import UNJUDGED, Kind, SeriesHealth, ServiceHealth
 from models.command import SeriesRef
 from models.references import resolve
 from models.template import BUCKET_MS
@@ -21,7 +21,9 @@ __all__ = ["GOOD_BUCKETS", "Verdict", "guarded_services", "judge", "verified_ser
 GOOD_BUCKETS = 2
 """Full buckets in a row, the newest included, that must be under the bound."""
 _COUNTED = (Kind.SPIKE, Kind.NOVELTY)
-"""Kinds judged by their counts against `upper`; the others are back to normal when detect no longer lists them."""
+"""Kinds judged by their counts: a spike against `upper`, a failure never seen before against none at all. The others
+are back to normal when detect no longer lists them.
+"""
 
 
 class Verdict(NamedTuple):
@@ -106,7 +108,8 @@ def _judge_series(
 def _last_bad(ref: SeriesRef, health: ServiceHealth, first: int, seen_until: int) -> int:
     """The end (ms) of the last bucket over its bound that starts at `first` or later; 0 where there is none."""
     closed = health.watermark // BUCKET_MS * BUCKET_MS
-    if ref.kind not in _COUNTED:
+    unjudged = any(series.upper >= UNJUDGED for series in health.open if series.template_id == ref.template_id)
+    if ref.kind not in _COUNTED or (ref.kind == Kind.SPIKE and unjudged):
         return closed if any(_is_same(ref, series) for series in health.open) else 0
     bad = 0
     series_open = [series for series in health.open if series.template_id == ref.template_id]
@@ -114,7 +117,8 @@ def _last_bad(ref: SeriesRef, health: ServiceHealth, first: int, seen_until: int
         series_open.append(health.total)
     for series in series_open:
         starts = bucket_starts(series, health.watermark)
-        over = (start for start, n in zip(starts, series.observed, strict=True) if start >= first and n > series.upper)
+        bound = 0.0 if ref.kind == Kind.NOVELTY else series.upper
+        over = (start for start, n in zip(starts, series.observed, strict=True) if start >= first and n > bound)
         bad = max([bad, *(start + BUCKET_MS for start in over)])
         if starts and starts[0] > max(first, seen_until):
             bad = max(bad, starts[0])  # buckets went by between two readings: unseen is not good
@@ -122,8 +126,8 @@ def _last_bad(ref: SeriesRef, health: ServiceHealth, first: int, seen_until: int
 
 
 def _is_same(ref: SeriesRef, series: SeriesHealth) -> bool:
-    """A silent service and a stalled source have no template to compare."""
-    return ref.kind in series.kinds and (ref.kind != Kind.DROP or ref.template_id == series.template_id)
+    """A silent service has no template to compare."""
+    return ref.kind in series.kinds and (ref.kind == Kind.SERVICE_SILENT or ref.template_id == series.template_id)
 
 
 def _judge_guard(flow: Workflow, service: str, health: ServiceHealth | None) -> tuple[bool, str]:

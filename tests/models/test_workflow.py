@@ -8,7 +8,7 @@ import pytest
 from workflow_rig import RESTART, SCALE, T0, Rig, command, runbook, switch_step
 
 from models.audit import Stage
-from models.command import JournalEntry
+from models.command import JournalEntry, SeriesRef
 from models.runbook import ActionCall, Reversibility, Verification
 from models.workflow_run import MAX_QUEUE
 from models.workflow_turn import Call
@@ -94,6 +94,10 @@ def test_the_target_state_must_hold_as_well() -> None:
         ({"runbook_version": 2}, "unknown runbook scale-db version 2"),
         ({"target": "db2"}, "unknown target db2"),
         ({"application": "other"}, "not one of application other"),
+        (
+            {"series": (SeriesRef(service="checkout", template_id="", kind="source_stalled"),)},
+            "does not tell of its stalled sources",
+        ),
         ({"series": ()}, "nothing would show whether it helped"),
     ],
 )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from workflow_rig import command, runbook, series
 
-from models.anomaly import Kind, SeriesHealth, ServiceHealth
+from models.anomaly import UNJUDGED, Kind, SeriesHealth, ServiceHealth
 from models.command import SeriesRef
 from models.jitter import full_jitter_ms
 from models.references import MissingReferenceError, Scope, bad_reference, resolve
@@ -76,7 +76,7 @@ def test_buckets_that_went_by_unseen_are_not_good() -> None:
     assert (verdict.kind, verdict.recovered_at) == ("recovered", APPLIED + 140_000)
 
 
-@pytest.mark.parametrize("kind", [Kind.SERVICE_SILENT, Kind.SOURCE_STALLED, Kind.DROP])
+@pytest.mark.parametrize("kind", [Kind.SERVICE_SILENT, Kind.DROP])
 def test_a_silence_or_drop_is_over_two_buckets_after_it_is_no_longer_listed(kind: Kind) -> None:
     case, state = flow(kind), verifying()
     listed = SeriesHealth(template_id="t1", kinds=(kind,), observed=(0.0,) * 6, expected=9, upper=20)
@@ -84,6 +84,22 @@ def test_a_silence_or_drop_is_over_two_buckets_after_it_is_no_longer_listed(kind
     assert judge(case, state, seen(APPLIED + 70_000), 0).kind == "pending"
     verdict = judge(case, state, seen(APPLIED + 80_000), 0)
     assert (verdict.kind, verdict.recovered_at) == ("recovered", APPLIED + 60_000)
+
+
+def test_a_failure_never_seen_before_is_over_when_it_no_longer_appears() -> None:
+    case, state = flow(Kind.NOVELTY), verifying()
+    novel = SeriesHealth(
+        template_id="t1", kinds=(Kind.NOVELTY,), observed=(9, 9, 1, 0, 0, 0), expected=0, upper=UNJUDGED
+    )
+    assert judge(case, state, seen(APPLIED + 60_000, novel), 0).recovered_at == APPLIED + 30_000
+
+
+def test_a_spike_without_a_known_bound_is_over_when_detect_says_so() -> None:
+    case, state = flow(), verifying()
+    listed = SeriesHealth(template_id="t1", kinds=(Kind.SPIKE,), observed=(9,) * 6, expected=0, upper=UNJUDGED)
+    assert judge(case, state, seen(APPLIED + 60_000, listed), 0).kind == "pending"
+    recent = listed.model_copy(update={"kinds": ()})
+    assert judge(case, state, seen(APPLIED + 80_000, recent), 0).recovered_at == APPLIED + 60_000
 
 
 def test_the_services_total_is_judged_even_when_nothing_is_listed() -> None:
@@ -129,6 +145,7 @@ def guard(count: float, buckets: int, upper: float = 1.0) -> GuardReading:
         (guard(600, 6), guard(300, 2), True),
         (guard(6_000_000, 6), guard(4_000_000, 2), True),
         (guard(6, 6), guard(0, 0), False),
+        (guard(12, 6, upper=UNJUDGED), guard(80, 2, upper=UNJUDGED), True),  # no baseline: before against after only
     ],
 )
 def test_worse_means_above_normal_by_more_than_a_quarter_and_more_than_chance(
