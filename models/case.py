@@ -140,7 +140,7 @@ class DecideState(_Mutable):
     """Commands of the last 24 hours."""
     proposal: Proposal | None = None
     answered: list[str] = Field(default_factory=list)
-    """Digests of the last proposals that are no longer open."""
+    """Digests of the last proposals a person has answered."""
     tried: list[Tried] = Field(default_factory=list)
     rejected: list[tuple[str, str]] = Field(default_factory=list)
     """(runbook, target) a person has rejected for the open incident."""

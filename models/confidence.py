@@ -115,7 +115,10 @@ def beta_quantile(q: float, beta: Beta) -> float:
 
 
 def uplift_probability(acting: Beta, not_acted: Tally, margin: float) -> float:
-    """P(acting recovers at least `margin` more often than waiting), by the normal approximation (error ≤ .03)."""
+    """P(acting recovers at least `margin` more often than waiting), by the normal approximation.
+
+    Over 392 states its error is at most .056, and at most .03 where it decides (exact P in .7 to .9).
+    """
     waiting = Beta(_WAITING[0] + not_acted.ok, _WAITING[1] + not_acted.bad)
     z = (acting.mean - waiting.mean - margin) / math.sqrt(acting.variance + waiting.variance)
     return 0.5 * math.erfc(-z / math.sqrt(2.0))

@@ -234,13 +234,8 @@ def _propose(state: CaseState, work: Work, proposal: Proposal | None) -> None:
 
 
 def _expire(state: CaseState, work: Work, proposal: Proposal) -> None:
-    _answered(state.decide, proposal)
+    state.decide.proposal = None
     work.audit(state, Stage.EXPIRED, "decide", proposal.correlation_id, proposal=proposal.digest)
-
-
-def _answered(made: DecideState, proposal: Proposal) -> None:
-    made.proposal = None
-    made.answered = [*made.answered, proposal.digest][-_ANSWERED_KEPT:]
 
 
 def _review(state: CaseState, work: Work, incident: Incident, review: Review) -> None:
@@ -249,7 +244,8 @@ def _review(state: CaseState, work: Work, incident: Incident, review: Review) ->
     if proposal is None or prediction is None:
         return
     approved = review.verdict == "approve"
-    _answered(made, proposal)
+    made.proposal = None
+    made.answered = [*made.answered, proposal.digest][-_ANSWERED_KEPT:]
     if not approved:
         made.rejected.append((proposal.runbook_id, proposal.target))
     stage = Stage.APPROVED if approved else Stage.REJECTED

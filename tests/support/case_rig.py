@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 from connectors.codec import decode, encode
 from connectors.history import recall_history
 from connectors.local_predictor import answer_locally
-from connectors.ports import Record
+from connectors.ports import Checkpoint, Entry, Record
 from models.anomaly import Anomaly, BaselineView, Kind, Status, Tier, Window
+from models.case import CaseState
 from models.catalog import Application, Catalog, Target
 from models.command import Command, Outcome
 from models.event import Contract, Event
@@ -152,8 +153,16 @@ class CaseRig:
         self.bytes: list[bytes] = []
         self.out: list[Event[Any]] = []
         self.asked: list[Effect] = []
+        self.saved: Checkpoint | None = None
+        self.entries: dict[str, Entry] = {}
         self.unit = Unit(CaseStep(KEYS, "run-1"), 0, run="run-1")
         self.say(given or catalog(), key="catalog")
+
+    @property
+    def state(self) -> CaseState:
+        """The state of the case of "shop"."""
+        found: CaseState = self.unit._key("shop").state
+        return found
 
     def say(self, data: Contract, key: str = "shop", at: int | None = None) -> list[Event[Any]]:
         """Put a message on `signals` now, answer what it asks, and return what came out."""
@@ -173,11 +182,8 @@ class CaseRig:
         return self.out[before:]
 
     def restart(self) -> None:
-        """Dump all state and load it into a new Unit, as after a crash."""
-        cut = self.unit.cut(force=True)
-        assert cut is not None
-        saved, entries = cut.checkpoint, cut.checkpoint.entries
-        self.unit = Unit(CaseStep(KEYS, "run-1"), 0, run="run-1", saved=saved, entries=entries)
+        """Load what was saved last into a new Unit, as after a crash."""
+        self.unit = Unit(CaseStep(KEYS, "run-1"), 0, run="run-1", saved=self.saved, entries=list(self.entries.values()))
 
     def of(self, kind: type[C]) -> list[C]:
         """Everything of this type that was emitted, in order."""
@@ -216,6 +222,9 @@ class CaseRig:
         self.log.append(record)
         self._collect(self.unit.apply(record))
         cut = self.unit.cut()
+        if cut is not None:
+            self.saved = cut.checkpoint
+            self.entries |= {entry.key: entry for entry in cut.checkpoint.entries}
         for started in cut.effects if cut else ():
             self.asked.append(started.effect)
             perform = self.performers[started.effect.kind]
