@@ -129,4 +129,5 @@ def _redacted_text(text: str, name: str) -> str:
 
 
 def _redacted_raw(text: str) -> str:
-    return base64.b64encode(redact(raw_text(text)).encode()).decode()
+    held = raw_text(text)
+    return redact(text) if held == text else base64.b64encode(redact(held).encode()).decode()
