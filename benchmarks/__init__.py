@@ -1,0 +1,1 @@
+"""The project's claims as measurements: one module a claim, run together by `python -m benchmarks`."""
