@@ -258,6 +258,8 @@ def _refuse(data: bytes) -> Refusal | None:
         )
     if probe.startswith((b"\xff\xfe", b"\xfe\xff")):
         return Refusal("binary_input", "UTF-16; convert it: iconv -f UTF-16 -t UTF-8", probe)
-    if len(probe) >= _LEAST_PROBE_BYTES and control_ratio(probe) > _BINARY_RATIO:
-        return Refusal("binary_input", f"{control_ratio(probe):.0%} of its first bytes are no text", probe)
+    # a run of NULs is what a crashed machine leaves in a log of text: it proves nothing
+    ratio = control_ratio(probe.replace(bytes(16), b""))
+    if len(probe) >= _LEAST_PROBE_BYTES and ratio > _BINARY_RATIO:
+        return Refusal("binary_input", f"{ratio:.0%} of its first bytes are no text", probe)
     return None

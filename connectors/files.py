@@ -127,10 +127,11 @@ class FileTail:
         so that what was not read yet is not lost.
         """
         if self._fd >= 0 and self._begun_anew():
-            known, place, length = self._head, self.position, len(self._head)
-            self._open(self._copy_of(known, place) or self.path)
-            if self._head[:length] == known and length:
-                self.position = place
+            head, place = self._head, self.position
+            copy = self._copy_of(head, place)
+            self._open(copy or self.path)
+            if copy is not None:
+                self._head, self.position = head, place
             return
         if self._fd < 0 and self._wanted is not None:
             self._resume(self._wanted)
@@ -138,11 +139,13 @@ class FileTail:
         successor = self._successor()
         if successor is None:
             return
-        here = Cursor(self.generation, self.inode, self.position, fingerprint(self._head, self.position))
+        head = self._head
+        here = Cursor(self.generation, self.inode, self.position, fingerprint(head, self.position))
         moved = self._fd >= 0 and os.fstat(self._fd).st_nlink == 0 and self._fits(successor, here)
         self._open(successor)
         if moved:
             self.position = here.offset  # the same file, written back under a new inode
+            self._head = head
 
     @property
     def head(self) -> bytes:

@@ -105,7 +105,7 @@ _BLANKS = b" \t"
 
 
 def read_timestamp(line: bytes, reference: int, zone: Zone = utc) -> Stamp | None:
-    """The time of a log line, or None where it has none (or one no calendar knows).
+    """The time of a log line, or None where it has none (or one before 1970, or one no calendar knows).
 
     `reference` (ms) settles dates without a year: the nearest past one, where a day ahead still counts as past.
     """
@@ -185,7 +185,7 @@ def _ms_of(match: re.Match[bytes], reference: int, zone: Zone) -> int | None:
     offset = zone_offset(fields.get("z"))
     if offset is None:
         offset = zone(naive)
-    return naive - offset if -DAY_MS < offset < DAY_MS else None
+    return naive - offset if -DAY_MS < offset < DAY_MS and naive >= offset else None
 
 
 def _nearest_past(month: int, day: int, of_day: int, reference: int) -> int | None:

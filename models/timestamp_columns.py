@@ -158,7 +158,8 @@ class Shape:
         valid &= day <= _LENGTHS[month] + ((month == 2) & leap)
         naive = _days(year, month, day) * DAY_MS + of_day
         offset = _offsets(naive, zone) if self.offset is None else self.offset
-        return np.asarray(naive - offset, dtype=np.int64), valid
+        ms = np.asarray(naive - offset, dtype=np.int64)
+        return ms, valid & (ms >= 0)
 
     def _epochs(self, heads: Bytes) -> tuple[Int64s, NDArray[np.bool_]]:
         whole, size = self._number(heads, "e"), len(self.fields["e"])
