@@ -111,7 +111,7 @@ def test_a_single_stray_time_does_not_move_the_newest(steps: list[int], at: int)
     times = np.cumsum(np.array(steps, dtype=np.int64) * 1000) + 1_000_000
     clean = steady_newest(times, -1)
     assert clean.tolist() == np.maximum.accumulate(times).tolist()
-    stray = np.insert(times, min(at, len(times) - 1) + 0, times[-1] + 5 * HOUR)
+    stray = np.insert(times, min(at, len(times) - 1), times[-1] + 5 * HOUR)
     assert int(steady_newest(stray, -1)[-1]) == int(times[-1])
 
 
@@ -119,4 +119,4 @@ def test_a_lasting_leap_in_time_is_followed_a_line_later() -> None:
     times = np.array([0, 1, 10 * HOUR, 10 * HOUR + 1, 10 * HOUR + 2], dtype=np.int64)
     assert steady_newest(times, -1).tolist() == times.tolist()
     assert steady_newest(times[:3], -1).tolist() == [0, 1, 1]
-    assert steady_newest(times[3:], 1).tolist() == [10 * HOUR + 1, 10 * HOUR + 1]
+    assert steady_newest(times[3:], 1).tolist() == [10 * HOUR + 1, 10 * HOUR + 2]

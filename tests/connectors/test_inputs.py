@@ -7,6 +7,7 @@ import json
 import os
 import random
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -208,7 +209,7 @@ def test_cursor_ranges_of_a_source_join_up(tmp_path: Path) -> None:
     host = Host()
     host.drain(host.open(path))
     ranges = [item for batch in host.batches for item in batch.sources]
-    assert all(before.cursor_to == after.cursor_from for before, after in zip(ranges, ranges[1:], strict=False))
+    assert all(before.cursor_to == after.cursor_from for before, after in pairwise(ranges))
 
 
 def test_files_are_merged_by_event_time_and_no_line_is_late(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -181,7 +182,7 @@ def test_lines_are_read_the_same_however_they_are_divided_into_blocks(lines: lis
     whole = decode(*lines)
     memory = LineMemory()
     borders = sorted({0, len(lines), *(min(cut, len(lines)) for cut in cuts)})
-    parts = [decode(*lines[start:stop], memory=memory) for start, stop in zip(borders, borders[1:], strict=False)]
+    parts = [decode(*lines[start:stop], memory=memory) for start, stop in pairwise(borders)]
     assert [message for part in parts for message in part.messages] == whole.messages
     assert [time for part in parts for time in part.times.tolist()] == whole.times.tolist()
     assert sum(len(part.dropped) for part in parts) == len(whole.dropped)
