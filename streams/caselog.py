@@ -21,7 +21,7 @@ from streams.reading import events_of
 __all__ = ["CaseLine", "Proposed", "read_cases", "read_proposals"]
 
 C = TypeVar("C", bound=Contract)
-ProposalState = Literal["open", "answered", "expired", "closed"]
+ProposalState = Literal["open", "answered", "expired", "superseded", "closed"]
 
 
 class CaseLine(NamedTuple):
@@ -34,7 +34,9 @@ class CaseLine(NamedTuple):
 
 
 class Proposed(NamedTuple):
-    """What a person is (or was) asked. `open`: may be answered now. `closed`: the incident is over."""
+    """What a person is (or was) asked. `open`: may be answered now; `superseded`: a newer decision asks nothing;
+    `closed`: the incident is over.
+    """
 
     incident: Incident
     decision: Decision
@@ -57,7 +59,7 @@ def read_cases(log: Log, application: str = "") -> list[CaseLine]:
 
 
 def read_proposals(log: Log, now: int) -> list[Proposed]:
-    """What people are asked, as of `now` (ms): for each incident its newest decision, where that asks for a review.
+    """What people are asked, as of `now` (ms): for each incident its newest decision that asks for a review.
 
     A review that became a dead letter (badly signed, too late) answers nothing.
     """
@@ -67,20 +69,28 @@ def read_proposals(log: Log, now: int) -> list[Proposed]:
     for event in events_of(log, "signals", Review):
         if event.position is not None and event.position[1:] not in refused:
             answers.setdefault(event.data.proposal_digest, event.data)
+    asking = {
+        event.cid: event.data
+        for event in events_of(log, "predictions", Decision)
+        if event.data.verdict == Verdict.REVIEW and event.data.proposal_digest
+    }
     found = []
-    for incident, _, decision, _ in read_cases(log):
-        if decision is not None and decision.verdict == Verdict.REVIEW and decision.proposal_digest:
+    for case in read_cases(log):
+        decision = asking.get(case.incident.correlation_id)
+        if decision is not None:
             review = answers.get(decision.proposal_digest)
-            found.append(Proposed(incident, decision, _state(incident, decision, review, now), review))
+            found.append(Proposed(case.incident, decision, _state(case, decision, review, now), review))
     return found
 
 
-def _state(incident: Incident, decision: Decision, review: Review | None, now: int) -> ProposalState:
+def _state(case: CaseLine, decision: Decision, review: Review | None, now: int) -> ProposalState:
     if review is not None:
         return "answered"
-    if incident.status == IncidentStatus.CLOSED:
+    if case.incident.status == IncidentStatus.CLOSED:
         return "closed"
-    return "expired" if now >= decision.expires_at else "open"
+    if now >= decision.expires_at:
+        return "expired"
+    return "open" if case.decision == decision else "superseded"
 
 
 def _newest(log: Log, topic: str, kind: type[C]) -> dict[str, Event[C]]:

@@ -43,7 +43,7 @@ class ProposalError(ForeshockError):
 
 
 def list_proposals(data: Path, *, include_past: bool, as_json: bool) -> None:
-    """List what is open; with `include_past` also what was answered, has expired or belongs to a closed incident."""
+    """List what is open; with `include_past` also what can no longer be answered, and why."""
     store = open_reader(data)
     every = read_proposals(store, _now(store))
     proposals = [proposed for proposed in every if include_past or proposed.state == "open"]
@@ -85,7 +85,7 @@ def answer_proposal(
     as_json: bool,
 ) -> None:
     """Sign and append a person's verdict, bound to what is proposed now. Raises ProposalError where nothing can be
-    answered: unknown, answered already, expired, incident closed.
+    answered: unknown, answered already, expired, superseded, incident closed.
     """
     store = open_reader(data, append=True)
     ring = _key_ring(data)
@@ -206,6 +206,8 @@ def _require_open(proposed: Proposed) -> None:
         raise ProposalError(f"{cid} was answered already: {proposed.review.verdict} by {proposed.review.reviewer}")
     if proposed.state == "closed":
         raise ProposalError(f"{cid} is closed: there is nothing left to decide. See `foreshock explain {cid}`")
+    if proposed.state == "superseded":
+        raise ProposalError(f"a newer decision on {cid} asks nobody: see `foreshock explain {cid}`")
     raise ProposalError(
         f"the proposal for {cid} expired at {time_text(decision.expires_at)}. While the incident lasts, the next "
         "prediction proposes anew: watch `foreshock review list`"

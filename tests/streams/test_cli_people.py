@@ -13,6 +13,7 @@ from connectors.clock import WallClock
 from connectors.data_folder import DataFolder, open_reader
 from connectors.keys import load_keys
 from models.audit import DeadLetter
+from models.decision import Decision, Verdict
 from models.incident import Incident, IncidentStatus
 from models.signal import Control, Review
 from models.signing import verify
@@ -56,6 +57,8 @@ def test_an_approval_is_signed_binds_the_proposal_and_orders_the_command(case):
     assert order["data"]["correlation_id"] == story.cid
     assert run_cli("tap", "dead-letters", "--data", folder).out == ""
     assert run_cli("review", "list", "--data", folder, "--json").rows == []
+    (past,) = run_cli("review", "list", "--all", "--data", folder, "--json").rows
+    assert (past["state"], past["review"]["reviewer"]) == ("answered", "ada")
 
 
 def test_a_rejection_orders_nothing(case):
@@ -126,6 +129,18 @@ def test_a_closed_incident_cannot_be_answered(case):
     said = run_cli("review", "approve", story.cid, "--data", folder)
     assert said.code == 1
     assert "closed" in said.err
+
+
+def test_what_a_newer_decision_no_longer_asks_cannot_be_answered(case):
+    folder, story = case
+    store = open_reader(folder, append=True)
+    newest = list(events_of(store, "predictions", Decision))[-1].data
+    held = newest.model_copy(update={"revision": 2, "verdict": Verdict.HOLD, "proposal_digest": ""})
+    put(store, "predictions", "shop", held, int(store.meta("clock")), story.cid)
+    assert run_cli("review", "list", "--data", folder).out == ""
+    said = run_cli("review", "approve", story.cid, "--data", folder)
+    assert said.code == 1
+    assert "newer decision" in said.err
 
 
 def test_an_unknown_incident_cannot_be_answered(case):
