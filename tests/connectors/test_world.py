@@ -17,6 +17,7 @@ import pytest
 from connectors.world import DEFAULT_START, World, WorldTick
 from connectors.world_faults import Fault
 from connectors.world_shop import DATABASE_ARN, SHOP, first_instances, instance_arn, service_arn
+from connectors.world_state import Shop
 from models.errors import ActionError, ConfigError
 
 MINUTE = 60_000
@@ -107,6 +108,15 @@ def test_where_time_is_cut_changes_nothing() -> None:
     assert len({told(cut) for cut in (1_000, 7_000, 10_000, MINUTE, 13 * MINUTE)}) == 1
 
 
+def test_the_order_of_one_moment_does_not_depend_on_when_things_were_planned() -> None:
+    first, second = Shop(7), Shop(7)
+    for what in ("resized", "deploy", "terminated"):
+        first.plan(5_000, what, "x")
+    for what in ("terminated", "resized", "deploy"):
+        second.plan(5_000, what, "x")
+    assert first.agenda == second.agenda
+
+
 def test_an_action_changes_what_follows_and_nothing_before() -> None:
     idle, acted = run(eventful(), 25), run(eventful(), 25, DEEDS)
     assert fingerprint(idle[:17]) == fingerprint(acted[:17])
@@ -177,6 +187,9 @@ def test_noise_is_correlated_in_time_across_services_and_heavy_tailed(day: list[
     web, checkout = residual("web"), residual("checkout")
     assert np.corrcoef(web[:-1], web[1:])[0, 1] > 0.3, "slow noise"
     assert np.corrcoef(web, checkout)[0, 1] > 0.1, "services share their load"
+    static, products = (np.array(count(day, "web", text)) + 1.0 for text in ("static", "GET /products"))
+    ratio = np.log(static / products)
+    assert np.corrcoef(ratio[:-1], ratio[1:])[0, 1] > 0.2, "lines of one service drift apart for a while"
     bots = np.array(count(day, "web", r"\.php"))
     assert bots.max() > 8 * bots.mean(), "clumps"
 
@@ -241,16 +254,17 @@ def test_restarting_checkout_helps_for_a_while() -> None:
 
 
 def test_scaling_web_is_useless_and_failing_the_database_over_does_harm() -> None:
-    def story(deeds: Sequence[Deed]) -> tuple[int, int]:
+    def story(deeds: Sequence[Deed]) -> tuple[int, int, int]:
         world = World(7, leak(), start=MORNING)
         errors = count(run(world, 60, deeds), "checkout", "pool exhausted|connection to orders-db lost")
-        return sum(errors[21:23]), downs(world)[0][1]
+        return errors[21], errors[22], downs(world)[0][1]
 
     nothing = story([])
     assert story([(21, "ecs.scale", service_arn("web"), {"desired": 5})]) == nothing
-    errors, down = story([(21, "rds.failover", DATABASE_ARN, {})])
-    assert errors > 2 * nothing[0]
-    assert down < nothing[1]
+    at_once, later, down = story([(21, "rds.failover", DATABASE_ARN, {})])
+    assert at_once > 2 * nothing[0]
+    assert later > 1.5 * nothing[1], "everyone connects anew"
+    assert down < nothing[2]
 
 
 def test_more_tasks_of_checkout_want_more_connections() -> None:
