@@ -1,9 +1,9 @@
 """Mining: speed against drain3 and against a regular expression with a dict, and the quality of the templates.
 
-All do the product's job on the same LogBatches: each line's template, counted by service, template and 10 s. A batch has
-2,000 real lines of one of Loghub's 16 systems or, for the rows "16 services a batch", a line of each in turn. All have
-seen the lines before (a log repeats itself), but for the rows "never seen", where that share of the lines holds a word
-that nobody has seen.
+All do the product's job on the same LogBatches: each line's template, counted by service, template and 10 s. A batch
+has 2,000 real lines of one of Loghub's 16 systems or, for the rows "16 services a batch", a line of each in turn. All
+have seen the lines before (a log repeats itself), but for the rows "never seen", where that share of the lines holds a
+word that nobody has seen.
 
 - `drain3` is the drain3 package, one miner a service, with the masking of its own example configuration, as its
   documentation advises. "drain3, bare" is the same without masking: faster and worse (GA below); for information.

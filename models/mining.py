@@ -64,6 +64,11 @@ class Miner:
         # One table a severity: the same words at two levels are two templates.
         self._number_of_line: tuple[dict[bytes, int], ...] = tuple({} for _ in Severity)
 
+    @property
+    def held(self) -> int:
+        """Bytes that its memory takes now, roughly."""
+        return self._held
+
     def mine(self, batch: LogBatch, position: BatchPointer) -> TemplateCounts:
         """Count the batch. Raises ContractError where its columns do not fit each other."""
         # model_construct skips validation: all of it was made here, from columns that are checked below.

@@ -65,7 +65,7 @@ _RULES: Final = tuple(
         ("/", r"(?<![\w.-])(?=[\w-]*\.|[\w.-]+/[\w-]*\.)[\w.-]+/[\w./$-]+", "0"),
         # Hexadecimal without a digit: long runs; groups of MAC and IPv6 addresses beside a wildcard.
         ("", r"\b(?:[a-f]{8,}|[A-F]{8,})\b", "0"),
-        (":", rf"\b{_HEX}(?:::?(?:0|[A-Fa-f]{{1,4}}\b)){{1,40}}(?<=[0:])(?::?:[A-Fa-f]{{1,4}}\b)?", "0"),
+        (":", rf"(?<!\w)(?=[A-Fa-f:]*0){_HEX}(?:::?{_HEX}){{2,40}}(?![\w:])", "0"),
         # Dotted names of three parts or more (modules, bundles, settings), but not what tells the kind of failure
         # (…Exception, …Error), nor a constant (…SCREEN_ON).
         (

@@ -28,13 +28,13 @@ class Mine:
         self._miner = Miner(max_bytes)
 
     def admit(self, shared: None, event: Event[Any]) -> tuple[None, Sequence[Part]]:
-        """The whole event is one part. Raises ContractError for what is no LogBatch."""
+        """The whole event is one part. Raises ContractError for what is no LogBatch from the log."""
         if not isinstance(event.data, LogBatch) or event.position is None:
             raise ContractError("wrong_type", f"{event.type} does not belong on {self.inbox}: only log_batch does")
-        return shared, (Part(str(event.position.partition), event),)
+        topic, partition, offset = event.position
+        return shared, (Part(str(partition), event, BatchPointer(topic=topic, partition=partition, offset=offset)),)
 
     def advance(self, shared: None, state: None, part: Part) -> Turn[None]:  # noqa: ARG002 - the protocol's name
         """Count the batch. Raises ContractError where its columns do not fit each other."""
-        topic, partition, offset = part.event.position or ("", -1, -1)
-        counts = self._miner.mine(part.event.data, BatchPointer(topic=topic, partition=partition, offset=offset))
+        counts = self._miner.mine(part.event.data, part.share)
         return Turn(state, (Emit("counts", part.key, part.event.at, counts),))
