@@ -17,7 +17,7 @@ from connectors.world_state import DatabaseState, InstanceState, ServiceState, S
 from models.errors import ActionError
 from models.log import Severity
 
-__all__ = ["ACTIONS", "Deed", "carry_out", "come_due", "observe", "start_lines"]
+__all__ = ["ACTIONS", "Deed", "carry_out", "come_due", "observe", "restart", "start_lines"]
 
 Result = dict[str, Any]
 _DATABASE_RESIZE_MS = 35_000
@@ -97,7 +97,7 @@ def _rds_failover(deed: Deed) -> Result:
 
 def _ecs_restart(deed: Deed) -> Result:
     name, state = _service_of(deed.shop, deed.target, "ecs")
-    _restart(deed.shop, deed.now, name, state)
+    restart(deed.shop, deed.now, name, state)
     deed.shop.envelopes.append((deed.now, deed.writer.task(deed.now, name, "STOPPED", "UserInitiated", "restart")))
     return {"status": "PRIMARY", "deployment": hex_text(deed.shop.seed, 12, "deployment", name, deed.now)}
 
@@ -224,7 +224,8 @@ def start_lines(shop: Shop, service: str, now: int) -> None:
         shop.one_off.append((now + 1_000 + 3_000 * number, service, Line(text, 0, Severity(severity), "timer")))
 
 
-def _restart(shop: Shop, now: int, name: str, state: ServiceState) -> None:
+def restart(shop: Shop, now: int, name: str, state: ServiceState) -> None:
+    """Start a service anew; what checkout had leaked is free again."""
     state.up, state.strain, state.restarting_until = True, 0.0, now + _RESTART_MS
     state.restarts += 1
     if name == "checkout":

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from connectors.world_actions import restart
 from connectors.world_events import EventWriter
 from connectors.world_random import stream
 from connectors.world_shop import SHOP
@@ -72,8 +73,20 @@ def _throttle(shop: Shop, writer: EventWriter, service: str, now: int) -> None: 
     shop.throttled_until = now + 60_000
 
 
+def _hotfix(shop: Shop, writer: EventWriter, service: str, now: int) -> None:
+    """People deploy a release that does not leak, and start what is down."""
+    state = shop.services[service]
+    shop.leaking = False
+    state.release = state.sound_release = state.newest + 1
+    shop.envelopes.append((now, writer.deploy(now, service, state.release)))
+    for name, each in shop.services.items():
+        if name == service or not each.up:
+            restart(shop, now, name, each)
+
+
 FAULTS: dict[str, FaultKind] = {
     "pool_leak": FaultKind(("checkout",), _leak, "checkout leaks connections of the orders database"),
+    "hotfix": FaultKind(("checkout",), _hotfix, "no fault: people mend the leak and start what is down"),
     "bad_deploy": FaultKind(("payments", "orders"), _bad_deploy, "a release that fails most requests"),
     "instance_terminated": FaultKind(("inventory",), _terminated, "an EC2 instance is lost"),
     "log_source_stalled": FaultKind(

@@ -243,6 +243,17 @@ def test_scaling_the_database_heals_the_leak_for_good() -> None:
     assert not world.failures
 
 
+def test_people_mend_the_leak_with_a_new_release_and_start_what_is_down() -> None:
+    world = World(7, (*leak(), Fault("hotfix", 50 * MINUTE)), start=MORNING)
+    ticks = run(world, 120)
+    errors = count(ticks, "checkout", "pool exhausted")
+    assert [service for service, _ in downs(world)] == ["checkout"]
+    assert downs(world)[0][1] < 50
+    assert max(errors[51:]) <= 5
+    assert min(len(tick.lines["checkout"].times) for tick in ticks[52:]) > 20, "it serves again"
+    assert world.state(service_arn("checkout"))["release"] == SHOP["checkout"].release + 1
+
+
 def test_restarting_checkout_helps_for_a_while() -> None:
     world = World(7, leak(), start=MORNING)
     errors = count(run(world, 75, [(30, "ecs.restart", service_arn("checkout"), {})]), "checkout", "pool exhausted")
