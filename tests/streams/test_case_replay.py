@@ -92,7 +92,7 @@ def check(rig: CaseRig) -> None:
     assert len(rig.state.decide.in_flight) <= 1
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(mode=st.sampled_from(MODES), script=scripts)
 def test_whatever_happens_the_case_keeps_its_laws(mode, script):
     rig = CaseRig(catalog(mode=mode))
@@ -120,7 +120,7 @@ def test_whatever_happens_the_case_keeps_its_laws(mode, script):
         assert told == list(range(1, len(told) + 1))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(script=scripts)
 def test_in_mode_act_and_sure_of_itself_it_still_never_acts_twice_within_a_cooldown(script):
     rig = CaseRig(ask=claiming(0.99))
