@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json, to_json
 
 from models.log import Severity
-from models.timestamp import Zone, parse_timestamp, read_timestamp, utc
+from models.timestamp import MONTHS, WEEKDAYS, Zone, parse_timestamp, read_timestamp, utc
 
 __all__ = ["JsonLine", "read_json_line", "severity_of"]
 
@@ -19,6 +19,9 @@ _TIMES = ("timestamp", "time", "ts", "@timestamp", "datetime", "timeUnixNano", "
 _LEVELS = ("level", "severity", "severityText", "log.level", "levelname", "lvl", "loglevel")
 _SERVICES = ("service", "service.name", "app", "application", "logger")
 _MAX_SERVICE = 200
+_FIRST = frozenset(bytes([byte]) for byte in b"0123456789[<")
+_NAMES = frozenset((*MONTHS, *WEEKDAYS))
+"""What a message that begins with a time can begin with."""
 
 _WORDS = {
     "trace": Severity.DEBUG,
@@ -66,14 +69,13 @@ def read_json_line(line: bytes, reference: int, zone: Zone = utc) -> JsonLine | 
     message = _message(record)
     if message is None:
         return None
-    ms = next((ms for name in _TIMES if (ms := parse_timestamp(record.get(name), reference, zone)) is not None), None)
-    if message[:1].isdigit() or message[:1] in (b"[", b"<") or message[:3].isalpha():
+    ms = _time(record, reference, zone)
+    if message[:1] in _FIRST or message[:3] in _NAMES:
         stamp = read_timestamp(message, reference, zone)
         if stamp is not None and stamp.cut:
             message = message[stamp.cut :]
             ms = stamp.ms if ms is None else ms
-    severity = next((found for name in _LEVELS if (found := severity_of(record.get(name)))), Severity.UNKNOWN)
-    return JsonLine(message, ms, int(severity), _service(record))
+    return JsonLine(message, ms, _severity(record), _service(record))
 
 
 def severity_of(value: object) -> Severity:
@@ -101,6 +103,20 @@ def _message(record: dict[str, Any]) -> bytes | None:
         if value is not None:
             return to_json(value)
     return None
+
+
+def _time(record: dict[str, Any], reference: int, zone: Zone) -> int | None:
+    for name in _TIMES:
+        if name in record and (ms := parse_timestamp(record[name], reference, zone)) is not None:
+            return ms
+    return None
+
+
+def _severity(record: dict[str, Any]) -> int:
+    for name in _LEVELS:
+        if name in record and (severity := severity_of(record[name])):
+            return int(severity)
+    return 0
 
 
 def _service(record: dict[str, Any]) -> str:

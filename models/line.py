@@ -94,7 +94,7 @@ def decode_lines(block: bytes, rules: LineRules, memory: LineMemory) -> Lines:
         starts[0] += 3
     if b"\r" in block:
         lines = [line.rstrip(b"\r") for line in lines]
-    dropped = _dropped(block, lines)
+    dropped = _dropped(block, lines, data[starts])
     if not block.isascii():
         _repair(block, lines, counts)
     work = _Work(data, starts, lines, rules, len(lines))
@@ -216,10 +216,9 @@ class _Work:
         self.severity[i] = int(severity)
 
 
-def _dropped(block: bytes, lines: list[bytes]) -> dict[int, str]:
-    dropped: dict[int, str] = {}
-    if b"\n\n" in block or b"\n\r\n" in block or not all(lines) or b" \n" in block or b"\t\n" in block:
-        dropped = {i: "blank" for i, line in enumerate(lines) if not line or line.isspace()}
+def _dropped(block: bytes, lines: list[bytes], first: NDArray[np.uint8]) -> dict[int, str]:
+    """Lines that are no records; `first` holds each line's first byte (its newline, where it has no other)."""
+    dropped = {i: "blank" for i in np.flatnonzero(first <= 0x20).tolist() if not lines[i] or lines[i].isspace()}
     if b"\0" in block:
         for i, line in enumerate(lines):
             if b"\0" in line and control_ratio(line) > _BINARY_RATIO:

@@ -238,3 +238,19 @@ def _expected(text: str, notation: str) -> int:
     moment = moment.replace(tzinfo=UTC)
     at = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     return at if yearly or at <= REFERENCE + 86_400_000 else at - 366 * 86_400_000
+
+
+FIELD = st.builds(
+    lambda head, fraction, zone: head + fraction + zone,
+    st.datetimes(min_value=datetime(1960, 1, 1)).map(
+        lambda moment: moment.strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
+    ),
+    st.sampled_from(["", ".1", ".123", ".123456", ".123456789", ".9999"]),
+    st.sampled_from(["Z", "+00:00", "-07:30", "+14:00", "", "+25:00", "+0200"]),
+)
+
+
+@given(FIELD)
+def test_a_field_is_read_as_a_line_that_begins_with_it(text: str) -> None:
+    stamp = read_timestamp(text.encode(), REFERENCE)
+    assert parse_timestamp(text, REFERENCE) == (stamp.ms if stamp else None)
