@@ -44,7 +44,9 @@ WEIGHTS: Final[Mapping[str, Weight]] = {
     "falling": Weight(-0.7, "below 70% of its peak, or clear: it may be passing"),
     "second service": Weight(0.7, "it spreads"),
     "recent change": Weight(0.5, "changes cause a large share of outages"),
-    "failed before": Weight(0.8, "times the share of similar incidents that failed, from -1 (none) to +1 (all)"),
+    "failed before": Weight(
+        0.8, "times (failed - not failed) / (both + 2) of similar incidents: three alike move 75% by 10 points"
+    ),
     "only a stalled source": Weight(-1.2, "we see less; the service itself may be well"),
     "diagnosis": Weight(0.4, "the failure is a fact; this is how sure its name is, before anything matches"),
     "name matches": Weight(1.6, "times the share of the failure mode's words found in the evidence"),
@@ -156,9 +158,10 @@ def _weighted(times: Mapping[str, float]) -> dict[str, float]:
 
 
 def _failed_before(evidence: Evidence) -> float:
-    """-1 (no similar incident failed) to +1 (all did); 0 where nothing is known. Those acted on say little."""
+    """-1 (no similar incident failed) to +1 (all did), shrunk by two cases; those acted on say little."""
     known = [item for item in evidence.similar if not item.acted]
-    return 2.0 * sum(item.failed for item in known) / len(known) - 1.0 if known else 0.0
+    failed = sum(item.failed for item in known)
+    return (2.0 * failed - len(known)) / (len(known) + 2.0)
 
 
 def _choose(evidence: Evidence, runbooks: Sequence[OfferedRunbook]) -> _Choice:
