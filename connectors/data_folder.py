@@ -25,14 +25,15 @@ _LOCK = "lock"
 class DataFolder:
     """An exclusive hold on a data folder; use as a context manager. Made (0700) where it does not exist.
 
-    Raises DataFolderError when another process holds it, it is no folder, or cannot be written.
+    `durable`: see SqliteStore. Raises DataFolderError when another process holds it, it is no folder, or cannot be
+    written.
     """
 
-    def __init__(self, path: Path, *, partitions: int = 1) -> None:
+    def __init__(self, path: Path, *, partitions: int = 1, durable: bool = True) -> None:
         self.path = path
         self._lock = _hold(path)
         try:
-            self.store = SqliteStore(path / _DATABASE, partitions=partitions)
+            self.store = SqliteStore(path / _DATABASE, partitions=partitions, durable=durable)
             if self.store.meta("run") is None:
                 with self.store.transaction():
                     self.store.set_meta("run", f"embedded-{secrets.token_hex(4)}")

@@ -49,12 +49,13 @@ class SqliteStore:
     """The log and the states in one database. Not for use by several threads at once: open one each.
 
     `partitions` is how many every topic gets when the file is made; afterwards the file's own number stands.
+    `durable`: what is committed is on the disk, also through a power cut; else only through the death of the process.
     """
 
-    def __init__(self, path: Path | str, *, partitions: int = 1, read_only: bool = False) -> None:
+    def __init__(self, path: Path | str, *, partitions: int = 1, read_only: bool = False, durable: bool = True) -> None:
         self.path = str(path)
         with self._advising():
-            self._db = self._connect(read_only)
+            self._db = self._connect(read_only, durable)
             if not read_only:
                 self._create(partitions)
             rows = self._db.execute("SELECT name, topic, partitions FROM topics").fetchall()
@@ -271,16 +272,16 @@ class SqliteStore:
                 "INSERT OR REPLACE INTO newest VALUES (?, ?, ?, ?)", (*key, record.partition, record.offset)
             )
 
-    def _connect(self, read_only: bool) -> sqlite3.Connection:
+    def _connect(self, read_only: bool, durable: bool) -> sqlite3.Connection:
         target = f"{Path(self.path).absolute().as_uri()}?mode=ro" if read_only else self.path
-        # Closed by another thread at a second signal only; used by one at a time.
+        # Each effect's thread has a connection of its own; only closing may happen elsewhere.
         db = sqlite3.connect(
             target, uri=read_only, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
         )
         if not read_only:
-            # FULL: an intent must be on the disk before its effect starts, also through a power cut.
             db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
+            # An intent must be on the disk before its effect starts.
+            db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         return db
 
     def _create(self, partitions: int) -> None:

@@ -16,6 +16,7 @@ from models.errors import ForeshockError
 
 __all__ = ["app", "main"]
 
+DEMO_FOLDER = Path("foreshock-demo")
 app = typer.Typer(
     name="foreshock",
     help="Notices the small tremors in logs before an outage, and acts when it has earned the right.",
@@ -130,6 +131,17 @@ def init(
     from streams import cli_run
 
     cli_run.init(file, force=force)
+
+
+@app.command()
+def demo(
+    data: Annotated[Path, typer.Option("--data", help="A folder of the demo's own; emptied first.")] = DEMO_FOLDER,
+    fast: Annotated[bool, typer.Option("--fast", help="Without pacing.")] = False,
+) -> None:
+    """Play two stories in a simulated shop: a failure prevented, and a lost instance recovered."""
+    from streams import demo_view
+
+    demo_view.show_demo(data, fast=fast)
 
 
 @app.command()

@@ -47,13 +47,12 @@ class EmbeddedHost:
         run: str = "",
         region: str = "",
         retention: Mapping[str, int] | None = None,
-        observers: Sequence[Observer] = (),
     ) -> None:
         self.store, self.clock = store, clock
         self.batches = 0
         self._performers = performers
         self._retention = retention or {}
-        self._observers = observers
+        self._observers: list[Observer] = []
         self._pool = EffectPool(performers, clock) if isinstance(clock, WallClock) else None
         self.units = [
             self._restore(step, partition, run, region)
@@ -65,6 +64,10 @@ class EmbeddedHost:
         self._cursors: dict[str, str] = {}
         for unit in self.units:
             self._start(unit, unit.pending())
+
+    def observe(self, observer: Observer) -> None:
+        """Show `observer` what is committed from now on."""
+        self._observers.append(observer)
 
     # -- live --------------------------------------------------------------------------------------------------------
 

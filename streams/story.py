@@ -108,8 +108,11 @@ def _command(data: Command) -> tuple[str, str]:
 
 
 def _journal(data: JournalEntry) -> tuple[str, str] | None:
-    if data.entry == "intent" and data.call:
-        return "act", f"{data.call} on {_short(data.target)} (attempt {data.attempt + 1})"
+    if data.entry == "intent" and data.call == "call_action":
+        again = f" (attempt {data.attempt})" if data.attempt > 1 else ""
+        return "act", f"{data.detail.get('action', data.step)} on {_short(data.target)}{again}"
+    if data.entry == "state" and data.state in ("verifying", "compensating"):
+        return "act", data.state
     return None
 
 

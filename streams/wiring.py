@@ -6,7 +6,7 @@ In: a configuration and what is to be read. Out: an opened `Pipeline`, ready to 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -37,12 +37,14 @@ from streams.act import ActStep
 from streams.case import CaseStep
 from streams.detect import Detect
 from streams.effects import Performer
-from streams.embedded import EmbeddedHost, Observer
+from streams.embedded import EmbeddedHost
 from streams.mine import Mine
 from streams.step import AnyStep
 
-__all__ = ["Opening", "Pipeline", "build_steps", "publish_catalog"]
+__all__ = ["RUNBOOKS", "Opening", "Pipeline", "build_steps", "publish_catalog"]
 
+RUNBOOKS: Final = Path(__file__).parent.parent / "infra" / "runbooks"
+"""The runbooks that come with Foreshock."""
 _SIMULATOR: Final = "sim:"
 _READ_ALL: Final = 1_000_000
 
@@ -59,7 +61,6 @@ class Opening:
 
     once: bool = False
     catalog: Catalog | None = None
-    observers: Sequence[Observer] = ()
 
 
 class Pipeline:
@@ -71,10 +72,11 @@ class Pipeline:
     def __init__(self, configuration: Configuration, opening: Opening) -> None:
         settings = configuration.settings
         self.simulation: Simulation | None = None
-        self.folder = DataFolder(configuration.data, partitions=settings.partitions)
+        self.lockstep = opening.once or _simulated(configuration)
+        # In the input's own time nothing is done to the world that a power cut could not make undone by reading again.
+        self.folder = DataFolder(configuration.data, partitions=settings.partitions, durable=not self.lockstep)
         try:
             self.store = self.folder.store
-            self.lockstep = opening.once or _simulated(configuration)
             steps = build_steps(configuration.data, self.folder.run, configuration.signing_keys, settings.signing_key)
             reached = int(self.store.meta("clock") or 0)
             self.sources = self._open_sources(configuration, opening, reached)
@@ -86,7 +88,6 @@ class Pipeline:
                 run=self.folder.run,
                 region=settings.region,
                 retention={"logs": settings.retention.logs_bytes},
-                observers=opening.observers,
             )
             publish_catalog(self.store, opening.catalog or configuration.catalog, self.host.clock.now())
         except BaseException:
@@ -104,6 +105,13 @@ class Pipeline:
             self.host.run_lockstep(self.sources, stop)
         else:
             self.host.run(self.sources, stop)
+
+    def step(self) -> bool:
+        """One input in lockstep; False when the input has ended."""
+        inputs = [out for source in self.sources for out in source.poll(self.host.clock.now())]
+        if inputs:
+            self.host.take(inputs, {name: at for source in self.sources for name, at in source.cursors.items()})
+        return not all(source.ended for source in self.sources)
 
     def close(self) -> None:
         """Let go of everything."""

@@ -1,0 +1,158 @@
+"""The demo's two stories, played by the real pipeline in the simulated world, in accelerated time.
+
+In: a folder. Out: moments as they happen, in two worlds that are one until Foreshock may act in the first of them; what
+really failed in each comes from the world itself, not from Foreshock.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from connectors.codec import decode_record
+from connectors.ports import Record
+from connectors.runbooks import load_runbooks
+from connectors.settings import Configuration, InputOptions, Settings
+from connectors.simulator_spec import SimulatorSpec, parse_simulator_spec
+from connectors.world_shop import simulated_catalog
+from models.catalog import Catalog
+from models.errors import ConfigError
+from models.log import Severity
+from models.policy import Mode, Policy
+from models.runbook import Prior
+from models.template import TemplateCounts
+from streams.story import Moment, tell
+from streams.wiring import RUNBOOKS, Opening, Pipeline
+
+__all__ = ["Demo", "Side", "Truth", "prepare"]
+
+SEED: Final = 7
+DECLARED: Final = Prior(ok=7, bad=1)
+"""What the demo's operator believes of every runbook: as if seven outcomes had been good and one bad."""
+WORLD: Final = f"sim:{SEED}?hours=8.5&faults=pool_leak@05:10,hotfix@05:55,pool_leak@07:00,instance_terminated@08:00"
+"""Five hours to learn what is normal; a leak that people mend after it failed; the same leak again; a lost instance."""
+FORK_AT: Final = 6 * 3_600_000 + 55 * 60_000
+_TOLD: Final = frozenset(
+    ("anomalies", "signals", "incidents", "predictions", "alerts", "commands", "journal", "history")
+)
+_MARK: Final = "made-by-foreshock-demo"
+
+
+class Truth(NamedTuple):
+    """Something that really failed in a world: when (ms), what, through what."""
+
+    at: int
+    what: str
+    cause: str
+
+
+@dataclass(slots=True)
+class Side:
+    """One of the two worlds: its pipeline, and what is known of it so far."""
+
+    name: str
+    pipeline: Pipeline
+    moments: list[Moment] = field(default_factory=list)
+    errors: dict[int, int] = field(default_factory=dict)
+    """Lines of severity ERROR or worse, by minute since the epoch."""
+    _told: set[tuple[str, str, str]] = field(default_factory=set)
+
+    def see(self, records: Sequence[Record]) -> None:
+        """An observer of the side's host."""
+        for record in records:
+            if record.topic == "counts":
+                self._count(record)
+            elif record.topic in _TOLD:
+                event = decode_record(record)
+                if record.topic == "signals" and event.type == "anomaly":
+                    continue  # it was told from `anomalies`
+                moment = tell(event)
+                if moment is not None and (moment.cid, moment.verb, moment.text) not in self._told:
+                    self._told.add((moment.cid, moment.verb, moment.text))
+                    self.moments.append(moment)
+
+    @property
+    def failures(self) -> list[Truth]:
+        """What really failed, as the world itself knows."""
+        simulation = self.pipeline.simulation
+        return [Truth(f.at, f"{f.service} {f.kind}", f.cause) for f in simulation.world.failures] if simulation else []
+
+    @property
+    def now(self) -> int:
+        """The world's time (ms)."""
+        return self.pipeline.host.clock.now()
+
+    def _count(self, record: Record) -> None:
+        data = decode_record(record).data
+        if not isinstance(data, TemplateCounts):
+            return
+        for section in data.sections:
+            for place, bucket, lines in zip(section.template, section.bucket, section.n, strict=True):
+                if section.templates[place].severity >= Severity.ERROR:
+                    self.errors[bucket // 6] = self.errors.get(bucket // 6, 0) + lines
+
+
+@dataclass(slots=True)
+class Demo:
+    """The demo in its folder: `warm_up` once, then `play` to the end."""
+
+    folder: Path
+    spec: SimulatorSpec
+
+    @property
+    def acting_folder(self) -> Path:
+        """The data folder of the world in which Foreshock may act."""
+        return self.folder / "with-foreshock"
+
+    def warm_up(self, told: Callable[[float], None]) -> list[Moment]:
+        """Let the world go by until the stories begin, observing only; `told` hears the share that is done."""
+        side = self._open("warm-up", self.acting_folder, acting=False)
+        with side.pipeline as pipeline:
+            while side.now < self.spec.start + FORK_AT and pipeline.step():
+                told(max(0.0, (side.now - self.spec.start) / FORK_AT))
+            pipeline.host.finish()
+        return side.moments
+
+    def play(self) -> Iterator[tuple[Side, Side]]:
+        """Both worlds, side by side, a chunk of world time at a time."""
+        alone = self.folder / "without"
+        shutil.copytree(self.acting_folder, alone)
+        sides = self._open("with Foreshock", self.acting_folder, acting=True), self._open("alone", alone, acting=False)
+        with sides[0].pipeline, sides[1].pipeline:
+            more = True
+            while more:
+                more = sides[0].pipeline.step() & sides[1].pipeline.step()
+                yield sides
+            for side in sides:
+                side.pipeline.host.finish()
+
+    def _open(self, name: str, data: Path, *, acting: bool) -> Side:
+        catalog = demo_catalog(self.spec, acting=acting)
+        settings = Settings.model_construct(inputs=(InputOptions(path=WORLD),))
+        configuration = Configuration(file="", data=data, settings=settings, catalog=catalog)
+        side = Side(name, Pipeline(configuration, Opening()))
+        side.pipeline.host.observe(side.see)
+        return side
+
+
+def demo_catalog(spec: SimulatorSpec, *, acting: bool) -> Catalog:
+    """The shop's catalog with the demo's policy: `observe`, or `act` with declared priors."""
+    books = tuple(book.model_copy(update={"prior": DECLARED}) for book in load_runbooks([RUNBOOKS]))
+    return simulated_catalog(spec.seed, books, Policy(mode=Mode.ACT if acting else Mode.OBSERVE))
+
+
+def prepare(folder: Path) -> Demo:
+    """An empty folder for the demo; what an earlier demo left there is removed. Raises ConfigError for a folder that
+    holds anything else.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / _MARK).is_file():
+        raise ConfigError(
+            f"{folder} holds something else", key="--data", advice="Give the demo an empty folder of its own."
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / _MARK).touch()
+    return Demo(folder, parse_simulator_spec(WORLD))
