@@ -11,15 +11,15 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from workflow_rig import RUN, T0, command, runbook, switch_step
+from workflow_rig import RESTART, RUN, T0, command, runbook, switch_step
 
 from connectors.codec import decode, encode
 from connectors.ports import Checkpoint, Entry, Outbound, Record
-from models.anomaly import SeriesHealth, ServiceHealth
+from models.anomaly import Kind, SeriesHealth, ServiceHealth
 from models.catalog import Application, Catalog, Target
 from models.command import Command, JournalEntry, Outcome
 from models.event import Contract, Event
-from models.runbook import Runbook
+from models.runbook import Reversibility, Runbook
 from models.signal import Change, Control, EffectAnswered
 from models.signing import KeyRing, sign
 from models.workflow import TargetState
@@ -29,6 +29,11 @@ from streams.runtime import Started, Unit
 KEYS = KeyRing({"k1": b"0123456789abcdef0123456789abcdef"}, "k1")
 TARGETS = ("db", "db2")
 BOOK = runbook(switch_step("a", "g"), switch_step("b", "g"), switch_step("c"), require_state={})
+
+_STEPS = tuple(step.model_copy(update={"expect": {"b": 0}}) for step in BOOK.steps)
+BLIND = BOOK.model_copy(update={"steps": _STEPS})
+"""Its targets' state can never show whether a call took effect."""
+RISKY = BLIND.model_copy(update={"reversibility": Reversibility.IRREVERSIBLE, "steps": (*_STEPS, RESTART)})
 
 
 def catalog(book: Runbook = BOOK) -> Catalog:
@@ -41,9 +46,18 @@ def event(data: Contract, key: str, at: int, name: str = "") -> Event[Any]:
     return Event(id=name or f"{data.TYPE}-{key}-{at}", at=at, key=key, data=data)
 
 
-def health(now: int) -> dict[str, Any]:
+def health(now: int, sick: bool = False) -> dict[str, Any]:
     quiet = SeriesHealth(template_id="", kinds=(), observed=(1.0,) * 6, expected=1, upper=5)
-    seen = ServiceHealth(service="checkout", application="shop", alive=True, watermark=now, total=quiet, errors=quiet)
+    spike = SeriesHealth(template_id="t1", kinds=(Kind.SPIKE,), observed=(50.0,) * 6, expected=1, upper=5)
+    seen = ServiceHealth(
+        service="checkout",
+        application="shop",
+        alive=True,
+        watermark=now,
+        total=quiet,
+        errors=quiet,
+        open=(spike,) if sick else (),
+    )
     return seen.model_dump(mode="json")
 
 
@@ -115,13 +129,14 @@ class Targets:
 
     def __init__(self) -> None:
         self.state: dict[str, dict[str, Any]] = {arn: {"a": 0, "b": 0, "c": 0} for arn in TARGETS}
+        self.sick = False
 
     def result(self, host: Host, started: Started) -> dict[str, Any]:
         args: Any = started.effect.args
         if started.effect.kind == "read_state":
             return {"state": dict(self.state[args["target"]])}
         if started.effect.kind == "probe_health":
-            return {"health": health(host.now)}
+            return {"health": health(host.now, self.sick)}
         self.state[args["target"]].update(args["params"])
         return {"reply": {}}
 
@@ -145,12 +160,17 @@ def order(host: Host, name: str, target: str = "db", **changes: Any) -> Event[An
     return event(sign(command(name, **fields), KEYS), target, host.now, f"order-{name}-{len(host.log)}")
 
 
+HOWS = ("ok", "refused", "lost", "lost after effect")
+
+
 class ActUnderChaos(RuleBasedStateMachine):
     """Any interleaving of orders, answers (good, refused, lost, late, doubled), ticks, pauses and crashes."""
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(sick=st.booleans(), book=st.sampled_from([BOOK, BLIND, RISKY]))
+    def start(self, sick: bool, book: Runbook) -> None:
         self.host, self.targets = Host(), Targets()
+        self.targets.sick = sick
+        self.host.append(event(catalog(book), "catalog", T0, "book"))
         self.names: dict[str, Event[Any]] = {}
         self.answers: list[Event[Any]] = []
         self.crash_next = False
@@ -159,6 +179,7 @@ class ActUnderChaos(RuleBasedStateMachine):
         self.host.append(item, crash_before_save=self.crash_next)
         self.crash_next = False
 
+    @precondition(lambda self: len(self.names) < 5)
     @rule(arn=st.sampled_from(TARGETS))
     def order(self, arn: str) -> None:
         name = f"c{len(self.names)}"
@@ -172,9 +193,19 @@ class ActUnderChaos(RuleBasedStateMachine):
         self._append(replace(again, id=f"again-{len(self.host.log)}"))
 
     @precondition(lambda self: self.host.running)
-    @rule(data=st.data(), how=st.sampled_from(["ok", "ok", "ok", "refused", "lost", "lost after effect"]))
+    @rule(data=st.data(), how=st.sampled_from(HOWS))
     def answer(self, data: st.DataObject, how: str) -> None:
-        started = self.host.running[data.draw(st.sampled_from(sorted(self.host.running)))]
+        self._answer(self.host.running[data.draw(st.sampled_from(sorted(self.host.running)))], how)
+
+    @rule(hows=st.lists(st.sampled_from(["ok", "ok", "ok", *HOWS]), min_size=1, max_size=12))
+    def go_on(self, hows: list[str]) -> None:
+        for how in hows:
+            if self.host.running:
+                self._answer(next(iter(self.host.running.values())), how)
+            else:
+                self.time_passes(0)
+
+    def _answer(self, started: Started, how: str) -> None:
         took_effect = how in ("ok", "lost after effect")
         result = self.targets.result(self.host, started) if took_effect else {}
         error = {"ok": "", "refused": "throttled"}.get(how, "unknown outcome: connection reset")
@@ -193,9 +224,10 @@ class ActUnderChaos(RuleBasedStateMachine):
         self.host.now = max(self.host.now, due or 0) if seconds == 0 else self.host.now + seconds * 1_000
         self.host.tick(self.host.now)
 
-    @rule(kind=st.sampled_from(["pause", "resume", "resume"]))
-    def switch(self, kind: Any) -> None:
-        control = sign(Control(kind=kind, by="me"), KEYS)
+    @precondition(lambda self: self.host.running)
+    @rule(seconds=st.sampled_from([1, 20]))
+    def pause(self, seconds: int) -> None:
+        control = sign(Control(kind="pause", by="me", until=self.host.now + seconds * 1_000), KEYS)
         self._append(event(control, "*", self.host.now, f"control-{len(self.host.log)}"))
 
     @rule()
@@ -234,7 +266,7 @@ def no_repetition_without_a_probe(journal: list[JournalEntry]) -> None:
             probed[step] = False
 
 
-ActUnderChaos.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+ActUnderChaos.TestCase.settings = settings(max_examples=80, stateful_step_count=25, deadline=None)
 TestActUnderChaos = ActUnderChaos.TestCase
 
 
