@@ -136,8 +136,5 @@ class Series:
         order = free[np.argsort(decayed[free], kind="stable")][: len(below)].tolist()
         gone: list[int] = []
         for count in below:
-            if len(gone) < len(order) and decayed[order[len(gone)]] < count:
-                gone.append(order[len(gone)])
-            else:
-                gone.append(-1)
+            gone.append(order.pop(0) if order and decayed[order[0]] < count else -1)
         return gone

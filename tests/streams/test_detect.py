@@ -12,7 +12,10 @@ from models.anomaly import Kind, Status, Tier
 from models.catalog import Application, Catalog
 from models.errors import ContractError
 from models.policy import DetectionPolicy
+from models.service_state import OpenBucket
 from models.template import BUCKET_MS
+from streams.detect_buckets import close_until
+from streams.detect_judge import Judge
 
 START = 170_000_004  # a bucket that begins a minute; event time of the first line of each world
 MINUTE = 6
@@ -390,3 +393,59 @@ def test_columns_that_do_not_fit_are_a_dead_letter_before_anything_changes() -> 
     with pytest.raises(ContractError, match="columns"):
         driver.give(data, (START + 1) * BUCKET_MS)
     assert driver.shared.model_dump_json() == before
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3])
+def test_a_surge_is_found_as_fast_as_the_method_says(spread: float) -> None:
+    """4.2 to 45 a minute with failure words, 25 onsets: median 25 s (Poisson) and 48 s (a = 0.3), all within 120 s."""
+    delays = []
+    rng = np.random.default_rng(8)
+    names, means = list(STORY), np.array(list(STORY.values()))
+
+    def rows(bucket: int, mean: np.ndarray, level: np.ndarray) -> list[Row]:
+        return [(bucket, name, n) for name, n in zip(names, rng.poisson(mean / 6 * level).tolist(), strict=True) if n]
+
+    def level() -> np.ndarray:
+        return rng.gamma(1 / spread, spread, 4) if spread else np.ones(4)
+
+    warm, bucket = Driver(), START
+    for _ in range(320):
+        high = level()
+        for _ in range(6):
+            warm.counts({"s": (bucket + 1) * BUCKET_MS}, {"web": rows(bucket, means, high)}, texts=TEXTS)
+            bucket += 1
+    raw, surge = warm.states["web"].dump(), means * [45 / 4.2, 1, 1, 1]
+    for _ in range(25):
+        driver = Driver()
+        driver.states["web"], high = driver.step.state.load(raw), level()
+        for after in range(12):
+            high = level() if after % 6 == 0 else high
+            covered = {"s": (bucket + after + 1) * BUCKET_MS}
+            driver.counts(covered, {"web": rows(bucket + after, surge, high)}, texts=TEXTS)
+            if any(one.tier is Tier.ALARM for one in spikes(driver, "exhausted")):
+                delays.append((after + 1) * 10)
+                break
+    assert len(delays) >= 24
+    assert float(np.median(delays)) <= (70 if spread else 40)
+
+
+def test_a_stationary_service_stays_within_its_budget_of_alarms() -> None:
+    """100 templates, Poisson and bursty by turns, a day and a bit: one alarm a day is the budget, 0.4 are expected."""
+    rng = np.random.default_rng(4)
+    names = [f"t{k:02d}" for k in range(100)]
+    means = np.exp(rng.uniform(np.log(0.02), np.log(200), 100)) / 6
+    told, first = [], Driver()
+    first.counts({"s": (START + MINUTE) * BUCKET_MS}, {"web": [(START, name, 1) for name in names]})
+    state = first.states["web"]
+    for _ in range(1_600):
+        high = np.where(np.arange(100) % 2, rng.gamma(1 / 0.3, 0.3, 100), 1.0)
+        for counts in rng.poisson(means * high, (6, 100)).astype(np.int32):
+            opened = state.pending.setdefault(state.next_bucket, OpenBucket.empty(state.series.capacity))
+            opened.counts[3:103] += counts
+            opened.counts[0] += counts.sum()
+            judge = Judge(state, lambda: "web")
+            close_until(state, state.next_bucket + 1, True, DetectionPolicy(), judge)
+            told += judge.told
+    assert len([one for one in told if one.tier is Tier.ALARM and one.status is not Status.CLEARED]) <= 3
+    watches = len([one for one in told if one.tier is Tier.WATCH and one.status is Status.OPENED])
+    assert 20 <= watches <= 250
