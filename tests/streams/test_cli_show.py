@@ -85,6 +85,8 @@ def test_partitions_are_shown_in_the_order_in_which_they_were_logged(tmp_path):
         put(store, "logs", "x", batch(T0 + number, (f"line {number}",)), T0 + 1_000 * number, partition=number % 2)
     rows = run_cli("tap", "logs", "--data", tmp_path, "--last", "4", "--json").rows
     assert [row["data"]["messages"] for row in rows] == ["line 3", "line 4", "line 5", "line 6"]
+    rows = run_cli("tap", "logs", "--data", tmp_path, "--from-start", "--json").rows
+    assert [row["data"]["messages"] for row in rows[1:]] == [f"line {number}" for number in range(7)]
     rows = run_cli("tap", "logs", "--data", tmp_path, "--last", "2", "--key", "0", "--json").rows
     assert [row["key"] for row in rows] == ["0"]
 
