@@ -218,7 +218,7 @@ def test_releases_bring_lines_never_seen_before(day: list[WorldTick]) -> None:
 # -- faults and actions ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_an_unhealed_leak_errs_first_rarely_then_tens_a_minute_and_fails_20_to_40_minutes_later(seed: int) -> None:
     world = World(seed, leak(), start=DEFAULT_START + (3 * seed) * HOUR)
     errors = count(run(world, 75), "checkout", "connection pool exhausted")
