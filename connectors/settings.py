@@ -34,7 +34,7 @@ from models.errors import ConfigError
 from models.event import Model
 from models.policy import DetectionPolicy, Policy
 
-__all__ = ["CONFIG_FILE", "Configuration", "InputOptions", "Retention", "Settings", "read_settings", "starter_config"]
+__all__ = ["CONFIG_FILE", "Configuration", "InputSettings", "Retention", "Settings", "read_settings", "starter_config"]
 
 CONFIG_FILE = "foreshock.yaml"
 _PREFIX = "FORESHOCK_"
@@ -42,7 +42,7 @@ _NOT_SETTINGS = ("CONFIG", "SECRETS_DIR")
 _SECRET = ("signing_keys", "signing_key")
 
 
-class InputOptions(Model):
+class InputSettings(Model):
     """One input: `path` is a file, a pattern, `-` for standard input, or `sim:SEED` for the simulator.
 
     Its lines' service is `service`; or the first group of `service_pattern`, found in the path; or what a line itself
@@ -75,7 +75,7 @@ class InputOptions(Model):
         return value
 
     @model_validator(mode="after")
-    def _has_one_word_on_the_service(self) -> InputOptions:
+    def _has_one_word_on_the_service(self) -> InputSettings:
         if self.service and self.service_pattern:
             raise ValueError("Write either service or service_pattern, not both")
         return self
@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     region: str = ""
     partitions: int = Field(default=1, ge=1, le=64)
     retention: Retention = Retention()
-    inputs: tuple[InputOptions, ...] = ()
+    inputs: tuple[InputSettings, ...] = ()
     applications: tuple[Application, ...] = ()
     services: tuple[Service, ...] = ()
     targets: tuple[Target, ...] = ()

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from connectors.codec import decode_record
 from connectors.ports import Record
 from connectors.runbooks import load_runbooks
-from connectors.settings import Configuration, InputOptions, Settings
+from connectors.settings import Configuration, InputSettings, Settings
 from connectors.simulator_spec import SimulatorSpec, parse_simulator_spec
 from connectors.world_shop import simulated_catalog
 from models.catalog import Catalog
@@ -131,7 +131,7 @@ class Demo:
 
     def _open(self, name: str, data: Path, *, acting: bool) -> Side:
         catalog = demo_catalog(self.spec, acting=acting)
-        settings = Settings.model_construct(inputs=(InputOptions(path=WORLD),))
+        settings = Settings.model_construct(inputs=(InputSettings(path=WORLD),))
         configuration = Configuration(file="", data=data, settings=settings, catalog=catalog)
         side = Side(name, Pipeline(configuration, Opening()))
         side.pipeline.host.observe(side.see)

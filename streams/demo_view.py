@@ -62,14 +62,12 @@ def show_demo(folder: Path, *, fast: bool = False) -> None:
 
 def _introduce(console: Console, demo: Demo) -> None:
     console.print(
-        "[bold]Foreshock[/]: one simulated shop, eight services, two worlds. Both live through the same faults; in "
-        "one of them Foreshock\nmay act: its policy is in [bold]act[/] mode and its operator has [bold]declared priors[/] "
-        "(as if each runbook had helped\n7 times in 8). The other world only looks on."
+        "[bold]Foreshock[/]: one simulated shop, eight services, two worlds. Both live through the same faults; in one\n"
+        "of them Foreshock may act: its policy is in [bold]act[/] mode, and its operator has [bold]declared priors[/]\n"
+        "(as if each runbook had helped 7 times in 8). The other world only looks on.\n"
+        "[dim]Time is simulated and accelerated; detection, cases, actions and SQLite are the real ones.[/]"
     )
-    console.print(
-        f"[dim]Time is simulated and accelerated; detection, cases, SQLite and actions are the real ones. "
-        f"Data in {demo.folder}.[/]"
-    )
+    console.print(f"[dim]Data in {demo.folder}[/]", soft_wrap=True)
 
 
 def _warm_up(console: Console, demo: Demo) -> list[Moment]:

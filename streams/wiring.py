@@ -22,12 +22,14 @@ from connectors.keys import load_keys
 from connectors.local_predictor import answer_locally
 from connectors.opening import open_inputs
 from connectors.ports import Outbound
+from connectors.runbooks import load_runbooks
 from connectors.settings import Configuration
 from connectors.simulator import Simulation, Tail, open_simulation, recorded_actions
 from connectors.simulator_spec import parse_simulator_spec
 from connectors.sources import Source
 from connectors.sqlite import SqliteStore
 from connectors.sqlite_readers import SqliteReaders
+from connectors.world_shop import simulated_catalog
 from models.catalog import Catalog
 from models.errors import ConfigError, ContractError
 from models.event import Event, digest
@@ -71,6 +73,7 @@ class Pipeline:
 
     def __init__(self, configuration: Configuration, opening: Opening) -> None:
         settings = configuration.settings
+        catalog = opening.catalog or _catalog(configuration)
         self.simulation: Simulation | None = None
         self.lockstep = opening.once or _simulated(configuration)
         # In the input's own time nothing is done to the world that a power cut could not make undone by reading again.
@@ -89,7 +92,7 @@ class Pipeline:
                 region=settings.region,
                 retention={"logs": settings.retention.logs_bytes},
             )
-            publish_catalog(self.store, opening.catalog or configuration.catalog, self.host.clock.now())
+            publish_catalog(self.store, catalog, self.host.clock.now())
         except BaseException:
             self.folder.close()
             raise
@@ -184,6 +187,16 @@ def publish_catalog(store: SqliteStore, catalog: Catalog, now: int) -> None:
                 for partition in range(store.partitions(topic.name))
             ]
     store.append(batch, now)
+
+
+def _catalog(configuration: Configuration) -> Catalog:
+    """The configured catalog; for a simulated world without configured applications, that world's own."""
+    catalog = configuration.catalog
+    if not _simulated(configuration) or catalog.applications:
+        return catalog
+    seed = parse_simulator_spec(configuration.settings.inputs[0].path).seed
+    books = catalog.runbooks or load_runbooks([RUNBOOKS])
+    return simulated_catalog(seed, books, catalog.policy, catalog.detection)
 
 
 def _simulated(configuration: Configuration) -> bool:
