@@ -210,6 +210,10 @@ def test_cursor_ranges_of_a_source_join_up(tmp_path: Path) -> None:
     host.drain(host.open(path))
     ranges = [item for batch in host.batches for item in batch.sources]
     assert all(before.cursor_to == after.cursor_from for before, after in pairwise(ranges))
+    read = 0
+    for batch in host.batches:
+        read += sum(len(line(0, text)) for text in messages_of(batch))
+        assert int(batch.sources[0].cursor_to.split(":")[2]) == read
 
 
 def test_files_are_merged_by_event_time_and_no_line_is_late(tmp_path: Path) -> None:
@@ -245,6 +249,37 @@ def test_two_files_of_one_service_do_not_make_each_other_late_or_hold_each_other
         covered |= {item.source_id: item.covered_until for item in batch.sources}
         watermark = max(watermark, min(covered.values()))
     assert watermark == T0 + 9_000_000
+
+
+def test_a_backlog_of_two_files_of_one_service_is_merged_while_following_too(tmp_path: Path) -> None:
+    for name in "xy":
+        (tmp_path / f"{name}.log").write_text("".join(line(n // 3, "z" * 60) for n in range(15_000)))
+    host = Host()
+    host.now = T0 + 86_400_000
+    source = host.open(tmp_path / "x.log", tmp_path / "y.log", once=False, service="shop")
+    watermark, covered = 0, dict[str, int]()
+    for _ in range(30):
+        host.poll(source, 100)
+    source.close()
+    assert len(host.messages) == 30_000
+    for batch in host.batches:
+        assert all(at >= watermark for at in batch.timestamps)
+        covered |= {item.source_id: item.covered_until for item in batch.sources}
+        watermark = max(watermark, min(covered.values()))
+
+
+def test_no_live_promise_is_ahead_of_the_clock_whatever_time_a_line_claims(tmp_path: Path) -> None:
+    path = tmp_path / "app.log"
+    path.write_text(line(0) + line(1_800, "ahead") * 2 + line(1))
+    os.utime(path, (T0 / 1000, T0 / 1000))
+    host = Host()
+    host.now = T0 + 1_000
+    source = host.open(path, once=False)
+    for _ in range(5):
+        host.poll(source, 1_000)
+    source.close()
+    assert len(host.messages) == 4
+    assert all(item.covered_until <= host.now - 5_000 for batch in host.batches for item in batch.sources)
 
 
 def test_a_file_that_ended_does_not_claim_its_service_silent(tmp_path: Path) -> None:

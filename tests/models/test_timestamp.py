@@ -177,6 +177,17 @@ def test_columns_give_what_one_line_at_a_time_gives(lines: list[bytes], random: 
         assert found.messages[i] == (line if stamp is None else line[stamp.cut :]).decode("utf-8", "replace").encode()
 
 
+def test_a_line_that_begins_with_a_time_is_not_read_by_a_time_further_in() -> None:
+    within = b"nova.log 2017-05-16 00:00:00.008 x"
+    front = b"20151018-1:2:3 2017-05-16 00:00:00.008 x"
+    found = decode_lines(
+        b"\n".join([within, front, within, front, b"nova.log", b""]), LineRules(REFERENCE), LineMemory()
+    )
+    expected = [ms(2017, 5, 16, milli=8), ms(2015, 10, 18, 1, 2, 3)] * 2
+    assert found.times.tolist() == [*expected, expected[-1]]
+    assert found.messages[:2] == [within, b"2017-05-16 00:00:00.008 x"]
+
+
 def test_a_shape_reads_columns_without_falling_back() -> None:
     line = b"2015-10-18 18:01:47,978 INFO x\n"
     stamp = read_timestamp(line[:-1], REFERENCE)
