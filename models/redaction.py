@@ -30,8 +30,8 @@ _NAMES = (
     r"authorization",
     r"encryption[_-]?key",
 )
-# The empty group marks where the value begins. A value that is redacted already, or names its scheme only, is none.
-_VALUE_STARTS = r"()(?!<redacted>|(?:bearer|basic|digest)[ \t]+<redacted>)"
+# The empty group marks where the value begins. A scheme in front of a redacted value is none.
+_VALUE_STARTS = r"()(?!(?:bearer|basic|digest)[ \t]+<redacted>)"
 _BREAK = r"\r\n\xe2"  # \xe2 begins U+2028, and some rarer signs, where a quoted secret then ends early
 _VALUE = rf"{_VALUE_STARTS}(?:\"[^\"{_BREAK}]*\"?|'[^'{_BREAK}]*'?|[^\s\"',;&|()<>\[\]{{}}]+)"
 _ASSIGNED = r"[\"']?[ \t]*(?:=>|:=|=|:)[ \t]*(?:[\"']?(?:bearer|basic|digest)[ \t]+(?=\S))?" + _VALUE

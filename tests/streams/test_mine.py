@@ -1,4 +1,4 @@
-"""The mine step in its Unit: one TemplateCounts a batch, the same after a crash, a dead letter for what does not fit."""
+"""The mine step in its Unit: one TemplateCounts a batch, the same after a crash, dead letters for what does not fit."""
 
 from __future__ import annotations
 
