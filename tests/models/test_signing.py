@@ -68,6 +68,12 @@ def test_an_older_key_still_verifies_and_an_unknown_one_does_not():
         verify(CONTROL, RING)
 
 
+def test_the_key_id_is_signed_too():
+    twins = KeyRing({"a": b"0123456789abcdef", "b": b"0123456789abcdef"}, "a")
+    with pytest.raises(SignatureError, match="bad signature"):
+        verify(sign(CONTROL, twins).model_copy(update={"key_id": "b"}), twins)
+
+
 def test_a_ring_with_a_short_secret_or_without_its_current_key_is_refused():
     with pytest.raises(ConfigError, match="less than 16 bytes"):
         KeyRing({"k1": b"short"}, "k1")

@@ -263,6 +263,19 @@ def test_after_a_failure_it_waits_out_the_cooldown_and_then_asks_a_person():
     assert len(rig.of(Command)) == 1
 
 
+def test_a_cooldown_that_ends_is_weighed_anew_even_when_all_questions_are_spent():
+    rig = CaseRig()
+    rig.say(anomaly())
+    rig.wait(1_000)  # asked at 0, 300, 600 and 900 s
+    rig.outcome("failed")
+    rig.say(anomaly(status=Status.UPDATED))
+    decisions = len(rig.of(Decision))
+    rig.wait(299)
+    assert len(rig.of(Decision)) == decisions
+    rig.wait(1)
+    assert len(rig.of(Decision)) == decisions + 1
+
+
 def test_a_refused_command_may_be_ordered_again_after_the_cooldown_under_another_id():
     rig = CaseRig()
     rig.say(anomaly())

@@ -220,6 +220,7 @@ def test_closing_waits_for_the_outcome_of_what_was_ordered():
     rig.say(anomaly())
     rig.say(anomaly(status=Status.CLEARED))
     rig.wait(400)
+    rig.say(change())
     assert rig.last(Incident).status == IncidentStatus.OPEN
     rig.outcome("recovered")
     rig.wait(1)
