@@ -21,8 +21,8 @@ def drive(driver: Driver, start: int, end: int) -> None:
         rows = [(bucket, f"t{k}", n) for k, n in enumerate(rng.poisson([0.2, 1.0, 9.0, 3.0]).tolist()) if n]
         if bucket % 97 == 0:
             rows.append((bucket, f"failed {bucket}", 25))
-        if bucket in (START + 598, START + 599):
-            rows.append((bucket, "t1", 90))  # its anomaly is open, or told early, when the state is written
+        if bucket in (START + 594, START + 599):
+            rows.append((bucket, "t1", 90))  # an anomaly is open, and one told early, when the state is written
         driver.counts({"s": (bucket - 1) * BUCKET_MS}, {"web": rows})
 
 
@@ -32,6 +32,8 @@ def test_a_state_read_back_is_the_same_bytes_and_lives_on_the_same() -> None:
     raw = driver.states["web"].dump()
     again = ServiceState.load(raw)
     assert again.dump() == raw
+    assert again.tail.running == driver.states["web"].tail.running != {}
+    assert again.open.keys() == driver.states["web"].open.keys() != set()
     other = Driver()
     other.states["web"], other.shared = again, driver.shared.model_copy(deep=True)
     other._offset = driver._offset

@@ -124,12 +124,24 @@ def test_a_spike_is_told_before_its_window_closes_and_confirmed_at_closing(warm_
     assert closed.log10_p < early.log10_p
 
 
+def test_an_anomaly_told_early_keeps_its_id_when_an_older_window_closes_first(warm_story: tuple[bytes, World]) -> None:
+    driver, world = resume(warm_story)
+    now = world.end
+    driver.counts({"s": now * BUCKET_MS}, {"web": [(now, "exhausted", 1), (now + 1, "exhausted", 30)]}, texts=TEXTS)
+    assert [one.window.end for one in driver.told] == [(now + 2) * BUCKET_MS]
+    driver.counts({"s": (now + 1) * BUCKET_MS}, {"web": [(now, "exhausted", 30)]}, texts=TEXTS)
+    told = spikes(driver, "exhausted")
+    assert [one.window.end for one in told] == [(now + 2) * BUCKET_MS, (now + 1) * BUCKET_MS]
+    assert told[0].anomaly_id == told[1].anomaly_id
+    assert [one.revision for one in told] == [1, 2]
+
+
 def test_what_is_told_of_closed_windows_does_not_depend_on_delivery() -> None:
-    world = World(STORY).live(300 * MINUTE).live(3 * MINUTE, exhausted=45.0).live(20 * MINUTE)
+    world = World(STORY).live(150 * MINUTE).live(3 * MINUTE, exhausted=45.0).live(20 * MINUTE)
     world.live(4 * MINUTE, exhausted=0, login=0, query=0, tick=0).live(30 * MINUTE)
     world.live(20 * MINUTE, login=1.0).live(10 * MINUTE)
     answers, states = [], []
-    for step, dump_every, ahead in ((1, 0, 0), (1, 7, 2), (17, 0, 1), (999, 0, 0)):
+    for step, dump_every, ahead in ((1, 0, 0), (1, 50, 2), (17, 0, 1), (999, 0, 0)):
         driver = Driver(dump_every)
         for at in range(START, world.end, step):
             # `ahead`: lines come before the source says that they are complete.
@@ -240,6 +252,17 @@ def test_a_stalled_source_does_not_hold_its_service_back_for_ever() -> None:
     assert 18 <= learnt <= 20  # nothing is learnt of time that one of its sources has not covered
 
 
+def test_a_source_that_is_no_longer_listed_holds_nothing_back() -> None:
+    driver, world = Driver(), World(STORY).live(10 * MINUTE)
+    driver.counts({"gone": START * BUCKET_MS, "s": START * BUCKET_MS}, {"web": world.rows[START]})
+    covered = (START + 1) * BUCKET_MS
+    driver.counts({"s": covered}, {}, at=START * BUCKET_MS + 2_500, of={"s": ["web"]})
+    assert driver.states["web"].next_bucket == START
+    driver.counts({"s": covered}, {}, at=START * BUCKET_MS + 3_500, of={"s": ["web"]})
+    assert driver.states["web"].next_bucket == START + 1
+    assert not driver.told
+
+
 def test_a_drop_of_a_template_is_told_while_others_go_on(warm_story: tuple[bytes, World]) -> None:
     driver, world = resume(warm_story)
     onset = world.end
@@ -258,6 +281,7 @@ def test_late_lines_are_counted_and_change_nothing_that_has_closed(warm_story: t
     driver.counts({"s": (world.end + 6) * BUCKET_MS}, {"web": late}, texts=TEXTS)
     assert driver.states["web"].lost == {"late": 500}
     assert driver.health[-1].lost == {"late": 500}
+    assert not driver.states["web"].pending
     assert spikes(driver, "exhausted") == []
 
 
