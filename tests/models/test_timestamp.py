@@ -180,12 +180,12 @@ def test_columns_give_what_one_line_at_a_time_gives(lines: list[bytes], random: 
 def test_a_line_that_begins_with_a_time_is_not_read_by_a_time_further_in() -> None:
     within = b"nova.log 2017-05-16 00:00:00.008 x"
     front = b"20151018-1:2:3 2017-05-16 00:00:00.008 x"
-    found = decode_lines(
-        b"\n".join([within, front, within, front, b"nova.log", b""]), LineRules(REFERENCE), LineMemory()
-    )
-    expected = [ms(2017, 5, 16, milli=8), ms(2015, 10, 18, 1, 2, 3)] * 2
+    direct = b"2017-05-16 00:00:00.009 x"
+    block = b"\n".join([within, front, direct, b"nova.log", b""])
+    found = decode_lines(block, LineRules(REFERENCE), LineMemory())
+    expected = [ms(2017, 5, 16, milli=8), ms(2015, 10, 18, 1, 2, 3), ms(2017, 5, 16, milli=9)]
     assert found.times.tolist() == [*expected, expected[-1]]
-    assert found.messages[:2] == [within, b"2017-05-16 00:00:00.008 x"]
+    assert found.messages == [within, b"2017-05-16 00:00:00.008 x", b"x", b"nova.log"]
 
 
 def test_a_shape_reads_columns_without_falling_back() -> None:
