@@ -90,8 +90,8 @@ def _title(incident: Incident) -> str:
 def _case(story: CaseStory) -> Iterator[Branch]:
     incident = story.incident
     yield f"opened by {incident.primary} · pattern {incident.pattern_id} · revision {incident.revision}", ()
-    if story.anomalies:
-        yield "evidence: line → template → window", _windows(story.anomalies, story.lines)
+    if incident.signals:
+        yield "evidence: line → template → window", [*_windows(story.anomalies, story.lines), *_without_windows(story)]
     for happened in incident.events:
         state = f"clear {time_text(happened.cleared_at)}" if happened.cleared_at else "open"
         note = "expected, " if happened.expected else ""
@@ -132,6 +132,20 @@ def _windows(anomalies: Sequence[Event[Anomaly]], lines: Sequence[LineView]) -> 
             (f"{data.tier.value} {data.kind.value} of {data.service} · anomaly {data.anomaly_id}", children)
         )
     return branches
+
+
+def _without_windows(story: CaseStory) -> Iterator[Branch]:
+    """Signals whose anomalies retention has taken away: what the incident itself remembers of them."""
+    kept = {event.data.anomaly_id for event in story.anomalies}
+    for signal in story.incident.signals:
+        if signal.anomaly_id not in kept:
+            yield (
+                f"{signal.tier} {signal.kind} of {signal.service} · anomaly {signal.anomaly_id}, not kept any more",
+                (
+                    (f'template {signal.template_id} "{signal.text}"', ()),
+                    (f"observed {signal.observed:g}, expected {signal.expected:.3g}, {signal.sigma:.1f}σ", ()),
+                ),
+            )
 
 
 def _window(event: Event[Anomaly]) -> Branch:

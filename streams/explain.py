@@ -99,7 +99,9 @@ def explain_name(log: Log, name: str) -> Explanation:
         return Explanation(name, "incident", None, (), (), (_story(log, name),))
     anomalies = [event for event in events_of(log, "anomalies", Anomaly, about=[name]) if event.data.anomaly_id == name]
     if anomalies:
-        return Explanation(name, "anomaly", None, anomalies, _evidence(log, anomalies), _cases_of(log, anomalies))
+        return Explanation(
+            name, "anomaly", None, anomalies, _lines(log, _pointers(anomalies)), _cases_of(log, anomalies)
+        )
     for event in events_of(log, "alerts", Alert, about=[name]):
         if event.data.alert_id == name:
             return Explanation(name, "alert", None, (), (), (_story(log, event.data.correlation_id),))
@@ -147,7 +149,7 @@ def _story(log: Log, cid: str) -> CaseStory:
     return CaseStory(
         incidents=incidents,
         anomalies=anomalies,
-        lines=_lines(log, [pointer for signal in incident.signals for pointer in signal.evidence]),
+        lines=_lines(log, [*_pointers(anomalies), *(at for signal in incident.signals for at in signal.evidence)]),
         predictions=_about(log, "predictions", Prediction, cid),
         decisions=_about(log, "predictions", Decision, cid),
         alerts=_about(log, "alerts", Alert, cid),
@@ -193,9 +195,8 @@ def _incident_of_command(log: Log, command_id: str) -> str:
     return ""
 
 
-def _evidence(log: Log, anomalies: Iterable[Event[Anomaly]]) -> list[LineView]:
-    pointers = [pointer for event in anomalies for pointer in event.data.evidence]
-    return _lines(log, [f"{at.partition}@{at.offset}:{at.line}" for at in pointers])
+def _pointers(anomalies: Iterable[Event[Anomaly]]) -> list[str]:
+    return [f"{at.partition}@{at.offset}:{at.line}" for event in anomalies for at in event.data.evidence]
 
 
 def _lines(log: Log, pointers: Iterable[str]) -> list[LineView]:

@@ -18,7 +18,8 @@ from models.event import Contract, Event
 __all__ = ["events_of", "read_back", "read_topic"]
 
 C = TypeVar("C", bound=Contract)
-_PAGE: Final = 512
+_PAGE: Final = 128
+"""Records read at once: a batch of lines has up to 256 KB."""
 
 
 def read_topic(log: Log, topic: str, begin: Mapping[int, int] | None = None) -> Iterator[Record]:

@@ -64,8 +64,11 @@ def put_json(value: Any) -> None:
 
 
 def put(what: Any) -> None:
-    """Something for a person on stdout: a Text, a Tree, or a string (which must have gone through `shown`)."""
-    _console(sys.stdout).print(Text(what) if isinstance(what, str) else what, soft_wrap=isinstance(what, str | Text))
+    """Something for a person on stdout: a table, a tree, or a string (which must have gone through `shown`)."""
+    if isinstance(what, str):
+        sys.stdout.write(f"{what}\n")
+    else:
+        _console(sys.stdout).print(what)
     sys.stdout.flush()
 
 

@@ -141,6 +141,16 @@ def test_an_unknown_name_says_what_to_try(told, name):
     assert "\x1b" not in said.err
 
 
+def test_without_its_anomalies_an_incident_tells_what_it_remembers_of_them(tmp_path):
+    story = build(tmp_path)
+    with DataFolder(tmp_path) as data, data.store.transaction():
+        assert data.store.retain("anomalies", 0, keep_bytes=0, before=9) == 1
+    said = run_cli("explain", story.cid, "--data", tmp_path)
+    assert "anomaly a1, not kept any more" in said.out
+    assert f"template {story.template_id}" in said.out
+    assert "observed 45, expected 4.2, 5.1σ" in said.out
+
+
 def test_a_line_that_retention_took_away_is_said_to_be_gone(tmp_path):
     story = build(tmp_path)
     with DataFolder(tmp_path) as data, data.store.transaction():
