@@ -21,7 +21,7 @@ __all__ = ["HistoryReader", "recall_history"]
 
 
 class HistoryReader(Protocol):
-    """The newest value of each key of the topic `history`."""
+    """What stands on the topic `history`, oldest first; a later value of a key may follow an earlier one."""
 
     def records(self, application: str) -> Sequence[HistoryRecord]:
         """The closed incidents of an application."""
@@ -49,9 +49,8 @@ def recall_history(reader: HistoryReader) -> Callable[[Asked], HistoryRecalled]:
 
     def recall(asked: Asked) -> HistoryRecalled:
         question = _Question.model_validate(dict(asked.args))
-        records = [
-            item for item in reader.records(question.application) if item.correlation_id != question.correlation_id
-        ]
+        newest = {record.correlation_id: record for record in reader.records(question.application)}
+        records = [item for item in newest.values() if item.correlation_id != question.correlation_id]
         return HistoryRecalled(
             effect_id=asked.id,
             correlation_id=question.correlation_id,
@@ -66,6 +65,7 @@ def recall_history(reader: HistoryReader) -> Callable[[Asked], HistoryRecalled]:
 def _pooled(question: _Question, rows: Sequence[PatternStats]) -> tuple[PatternStats, ...]:
     """A row for waiting ("") and for each runbook on this pattern, with its outcomes elsewhere beside it."""
     application, pattern = question.application, question.pattern_id
+    rows = list({(row.application, row.pattern_id, row.runbook_id): row for row in rows}.values())
     own = {row.runbook_id: row for row in rows if (row.application, row.pattern_id) == (application, pattern)}
     found = []
     for runbook_id in ("", *question.runbooks):

@@ -60,6 +60,18 @@ def test_a_runbooks_outcomes_elsewhere_are_pooled_beside_its_own():
     assert (own.acted, own.elsewhere) == (Tally(ok=3, bad=1), Tally(ok=14, bad=2))
 
 
+def test_only_the_newest_value_of_a_key_counts():
+    answer = recalled(
+        record("fs-1", "shop", "old text"),
+        row("shop", "q", "scale-db", 1, 0),
+        record("fs-1", "shop", "pool exhausted"),
+        row("shop", "q", "scale-db", 2, 0),
+    )
+    assert answer.records == 1
+    assert answer.similar[0].similarity == 1.0
+    assert answer.stats[1].elsewhere == Tally(ok=2, bad=0)
+
+
 def test_an_empty_history_answers_with_empty_rows():
     answer = recalled()
     assert [(r.runbook_id, r.acted_n) for r in answer.stats] == [("", 0), ("scale-db", 0)]
