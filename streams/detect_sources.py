@@ -51,13 +51,14 @@ class Source(BaseModel):
     seen_at: int
     advanced_at: int
     stalled: bool = False
-    services: list[str] = []
+    services: dict[str, None] = {}
+    """An ordered set: a file may speak for a thousand services."""
 
 
 class Coverage(BaseModel):
     """One service: its sources and the first bucket that has not been given free to close."""
 
-    sources: list[str] = []
+    sources: dict[str, None] = {}
     closed: int = 0
 
 
@@ -119,10 +120,8 @@ def cover(shared: DetectShared, sources: Iterable[CoveredSource], at: int, stall
 def link(shared: DetectShared, source_id: str, service: str) -> None:
     """Remember that this source gives lines of this service."""
     source, covered = shared.sources[source_id], shared.services.setdefault(service, Coverage())
-    if service not in source.services:
-        source.services.append(service)
-    if source_id not in covered.sources:
-        covered.sources.append(source_id)
+    source.services[service] = None
+    covered.sources[source_id] = None
 
 
 def coverage_of(shared: DetectShared, service: str) -> tuple[int, bool]:
@@ -131,8 +130,7 @@ def coverage_of(shared: DetectShared, service: str) -> tuple[int, bool]:
     known = [(name, shared.sources[name]) for name in covered.sources]
     gone = [name for name, source in known if shared.at - source.seen_at > _FORGET_MS]
     for name in gone:
-        covered.sources.remove(name)
-        shared.sources[name].services.remove(service)
+        del covered.sources[name], shared.sources[name].services[service]
         if not shared.sources[name].services:
             del shared.sources[name]
     live = [source for _, source in known if shared.at - source.seen_at <= _LIVE_MS]
@@ -148,7 +146,7 @@ def _stands(source: Source, now: int, stall_ms: float) -> bool:
     return now - source.advanced_at >= limit and now - source.covered_until > _LAG_MS
 
 
-def _list(into: dict[str, list[str]], services: list[str], source_id: str, touched: dict[str, None]) -> None:
+def _list(into: dict[str, list[str]], services: Iterable[str], source_id: str, touched: dict[str, None]) -> None:
     for service in services:
         into.setdefault(service, []).append(source_id)
         touched[service] = None
