@@ -62,8 +62,8 @@ def show_demo(folder: Path, *, fast: bool = False) -> None:
 
 def _introduce(console: Console, demo: Demo) -> None:
     console.print(
-        "[bold]Foreshock[/]: one simulated shop, eight services, two worlds. Both live through the same faults; in one\n"
-        "of them Foreshock may act: its policy is in [bold]act[/] mode, and its operator has [bold]declared priors[/]\n"
+        "[bold]Foreshock[/]: one simulated shop, eight services, two worlds. Both live through the same faults; in\n"
+        "one of them Foreshock may act: its policy is in [bold]act[/] mode, its operator has [bold]declared priors[/]\n"
         "(as if each runbook had helped 7 times in 8). The other world only looks on.\n"
         "[dim]Time is simulated and accelerated; detection, cases, actions and SQLite are the real ones.[/]"
     )
