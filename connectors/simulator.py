@@ -198,7 +198,7 @@ def open_simulation(spec: SimulatorSpec, *, partitions: int = 1, run: str = "", 
     """The world of that spec with its doors; with a `tail`, where that log ends. Raises ConfigError where the recorded
     actions are not this world's.
     """
-    world = World(spec.seed, spec.faults, start=spec.start, volume=spec.volume)
+    world = World(spec.seed, spec.faults, start=spec.start, volume=spec.volume, jobs=spec.jobs)
     source = SimulatorSource(world, spec, partitions=partitions, run=run, tail=tail or Tail())
     return Simulation(world, source, SimulatedActuator(world))
 
@@ -220,7 +220,7 @@ def _cursor_time(cursor: str, spec: SimulatorSpec) -> int:
         raise ConfigError(
             f"the log holds the simulated world {world}, not {spec.world}",
             key="sim",
-            advice="Give the seed, faults, start and volume it was begun with, or use another data folder.",
+            advice="Give the seed, faults, start, volume and jobs it was begun with, or use another data folder.",
         )
     return int(moment)
 

@@ -30,13 +30,16 @@ _MAX_CHUNK_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class SimulatorSpec:
-    """A world and how it is read. `chunk_ms`: world time a poll; `speed`: world seconds a wall second, 0: unpaced."""
+    """A world and how it is read. `volume` and `jobs` scale requests and cron jobs (1: as usual).
+    `chunk_ms`: world time a poll; `speed`: world seconds a wall second, 0: unpaced.
+    """
 
     seed: int
     hours: float = 9.0
     faults: tuple[Fault, ...] = ()
     start: int = DEFAULT_START
     volume: float = 1.0
+    jobs: float = 1.0
     chunk_ms: int = 10_000
     speed: float = 0.0
 
@@ -48,7 +51,7 @@ class SimulatorSpec:
     @property
     def world(self) -> str:
         """A name that two specs share only if their worlds are the same but for how long they are watched."""
-        return f"{self.seed}-{digest(repr((self.faults, self.start, self.volume)), size=4)}"
+        return f"{self.seed}-{digest(repr((self.faults, self.start, self.volume, self.jobs)), size=4)}"
 
 
 def parse_simulator_spec(text: str) -> SimulatorSpec:
@@ -128,6 +131,7 @@ _OPTIONS: dict[str, Callable[[str], tuple[str, Any]]] = {
     "faults": lambda text: ("faults", _faults(text)),
     "start": lambda text: ("start", _start(text)),
     "volume": lambda text: ("volume", _number("volume", 0.1, 100, "times the usual traffic")(text)),
+    "jobs": lambda text: ("jobs", _number("jobs", 0, 100, "times the usual cron jobs")(text)),
     "chunk": lambda text: ("chunk_ms", _chunk(text)),
     "speed": lambda text: ("speed", _number("speed", 0, 1e6, "world seconds a second")(text)),
 }

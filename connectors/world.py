@@ -70,7 +70,13 @@ class World:
     """The world of one seed from `start` (ms, a whole second). `now` is as far as it has come."""
 
     def __init__(
-        self, seed: int, faults: Sequence[Fault] = (), *, start: int = DEFAULT_START, volume: float = 1.0
+        self,
+        seed: int,
+        faults: Sequence[Fault] = (),
+        *,
+        start: int = DEFAULT_START,
+        volume: float = 1.0,
+        jobs: float = 1.0,
     ) -> None:
         if start % STEP_MS:
             raise ConfigError(f"the world must start at a whole second, not at {start} ms", key="start")
@@ -78,7 +84,7 @@ class World:
         self.actions: list[Action] = []
         self._shop = Shop(seed)
         self._writer = EventWriter(seed)
-        self._traffic = Traffic(seed, start, volume)
+        self._traffic = Traffic(seed, start, volume, jobs)
         self._symptoms = SymptomLines(seed)
         self._plan = lru_cache(maxsize=2 * len(SHOP))(self._traffic.plan)
         self._level = lru_cache(maxsize=64)(self._traffic.level)

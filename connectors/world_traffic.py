@@ -60,10 +60,12 @@ class Deploy(NamedTuple):
 
 
 class Traffic:
-    """The everyday of the world of one seed, from `start` (ms) on; `volume` multiplies all rates of requests."""
+    """The everyday of the world of one seed, from `start` (ms) on; `volume` multiplies all rates of requests, `jobs`
+    the lines of cron jobs.
+    """
 
-    def __init__(self, seed: int, start: int, volume: float = 1.0) -> None:
-        self._seed, self._start, self._volume = seed, start, volume
+    def __init__(self, seed: int, start: int, volume: float = 1.0, jobs: float = 1.0) -> None:
+        self._seed, self._start, self._volume, self._jobs = seed, start, volume, jobs
         self._noise = lru_cache(maxsize=64)(self._day_of_noise)
         self._deploys = lru_cache(maxsize=64)(self._day_of_deploys)
 
@@ -158,7 +160,7 @@ class Traffic:
         for minute in range((block - 1) * BLOCK_MINUTES, (block + 1) * BLOCK_MINUTES):
             if minute % job.every == job.at:
                 rng = stream(self._seed, "job", job.text, minute)
-                size = int(min(40.0, 1 + rng.pareto(1.5)) * job.least)
+                size = int(min(40.0, 1 + rng.pareto(1.5)) * job.least * self._jobs)
                 times.append(minute * 60_000 + rng.uniform(0, job.seconds * 1_000, size))
         return _within(times, block)
 

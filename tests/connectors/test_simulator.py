@@ -86,9 +86,9 @@ def test_a_bare_seed_is_a_whole_story() -> None:
 
 def test_every_option_is_read() -> None:
     spec = parse_simulator_spec(
-        "sim:12?hours=2.5&faults=pool_leak@01:00,bad_deploy:orders@01:30:30&start=2026-02-01T08:00&volume=2&chunk=1&speed=60"
+        "sim:12?hours=2.5&faults=pool_leak@01:00,bad_deploy:orders@01:30:30&start=2026-02-01T08:00&volume=2&jobs=0&chunk=1&speed=60"
     )
-    assert (spec.seed, spec.hours, spec.volume, spec.chunk_ms, spec.speed) == (12, 2.5, 2.0, 1_000, 60.0)
+    assert (spec.seed, spec.hours, spec.volume, spec.jobs, spec.chunk_ms, spec.speed) == (12, 2.5, 2.0, 0, 1_000, 60.0)
     assert [(fault.kind, fault.at, fault.service) for fault in spec.faults] == [
         ("pool_leak", 60 * MINUTE, ""),
         ("bad_deploy", 90 * MINUTE + 30_000, "orders"),

@@ -159,6 +159,14 @@ def test_a_quiet_world_has_no_failure_and_every_service_logs_each_minute_or_so(d
     assert 5 < total / 86_400 < 20
 
 
+def test_cron_jobs_can_be_scaled_down_to_none() -> None:
+    def digests(jobs: float) -> int:
+        return sum(count(run(World(3, jobs=jobs), 75), "notify", "digest"))
+
+    assert digests(0) == 0
+    assert 0 < digests(0.3) < digests(1.0)
+
+
 def test_traffic_follows_the_hour_of_day(day: list[WorldTick]) -> None:
     lines = np.array([len(tick.lines["web"].times) for tick in day]).reshape(24, 60).sum(axis=1)
     assert lines[18:22].mean() > 1.3 * lines[1:5].mean()
