@@ -73,13 +73,15 @@ _HINTS: Final[Mapping[str, tuple[str, ...]]] = {
     "ecs": ("task", "service"),
     "rds": ("database", "db"),
     "lambda": ("function",),
-    "service_silent": ("service", "silent", "silence"),
+    "service_silent": ("service", "silent", "silence", "down"),
+    "terminated": ("lost", "down"),
+    "stopped": ("lost", "down"),
     "source_stalled": ("source", "stalled"),
     "deploy": ("deploy", "deployment", "release", "version"),
     "config": ("config", "configuration"),
     "scale": ("scale",),
 }
-"""Words that kinds stand for: an `ec2` is an instance, a `deploy` may be a bad release."""
+"""Words that others stand for: an `ec2` is an instance, what was terminated is lost."""
 
 
 class _Question(Model):
@@ -94,10 +96,18 @@ class _Question(Model):
 
 
 class _Choice(NamedTuple):
+    """A recommendation; `fits`: the runbook's kind of target is what failed or was changed."""
+
     runbook_id: str = ""
     mode: str = "unknown"
     match: float = 0.0
+    fits: bool = False
     helped: float = 0.0
+
+    @property
+    def rank(self) -> tuple[float, bool, float]:
+        """What is compared: the name first, then the target, then what helped before."""
+        return self.match, self.fits, self.helped
 
 
 def answer_locally(asked: Asked) -> ModelAnswered:
@@ -165,16 +175,21 @@ def _failed_before(evidence: Evidence) -> float:
 
 
 def _choose(evidence: Evidence, runbooks: Sequence[OfferedRunbook]) -> _Choice:
-    """The runbook whose failure mode's words are best covered by the evidence; earlier offers win ties."""
+    """The runbook whose failure mode's words are best covered by the evidence; earlier offers win ties. Where none
+    is, the first that is offered for the mode `unknown`.
+    """
     words = _words(evidence)
+    touched = {event.resource_type for event in evidence.events} | {change.resource_type for change in evidence.changes}
     best = _Choice()
     for book in runbooks:
-        helped = _helped(evidence, book.id)
+        fits, helped = book.target_kind in touched, _helped(evidence, book.id)
         for mode in book.failure_modes:
-            choice = _Choice(book.id, mode, _match(mode, words), helped)
-            if choice.match >= _LEAST_MATCH and (choice.match, helped) > (best.match, best.helped):
+            choice = _Choice(book.id, mode, _match(mode, words), fits, helped)
+            if choice.match >= _LEAST_MATCH and choice.rank > best.rank:
                 best = choice
-    return best
+    if best.runbook_id:
+        return best
+    return next((_Choice(book.id) for book in runbooks if best.mode in book.failure_modes), best)
 
 
 def _words(evidence: Evidence) -> frozenset[str]:
@@ -182,7 +197,8 @@ def _words(evidence: Evidence) -> frozenset[str]:
     said |= {word for event in evidence.events for word in event.words}
     kinds = [event.resource_type for event in evidence.events] + [change.kind for change in evidence.changes]
     kinds += [signal.kind for signal in _open(evidence.signals)]
-    return frozenset(said | {word for kind in kinds for word in (kind, *_HINTS.get(kind, ()))})
+    meant = {hint for word in (*said, *kinds) for hint in _HINTS.get(word, ())}
+    return frozenset(said | meant | set(kinds))
 
 
 def _open(signals: Sequence[SignalEvidence]) -> list[SignalEvidence]:

@@ -15,7 +15,7 @@ from typing import Literal
 
 from models.event import Model, digest
 from models.history import PatternStats, SimilarIncident
-from models.incident import Incident, IncidentEvent, IncidentSignal
+from models.incident import Incident, IncidentChange, IncidentEvent, IncidentSignal
 from models.runbook import Runbook
 from models.subjects import subject_words
 from models.vocabulary import failure_words
@@ -66,9 +66,10 @@ class EventEvidence(Model):
 
 
 class ChangeCount(Model):
-    """How many changes of a kind there were near the incident."""
+    """How many changes of a kind there were near the incident, by the known kind of what was changed."""
 
     kind: str
+    resource_type: str = "other"
     count: int
 
 
@@ -119,8 +120,8 @@ def gather_evidence(incident: Incident, runbooks: Sequence[Runbook] = ()) -> Evi
         signals=tuple(_signal(signal, f"s{names.index(signal.service) + 1}", extra) for signal in incident.signals),
         events=tuple(_event(event, extra) for event in incident.events),
         changes=tuple(
-            ChangeCount(kind=kind, count=count)
-            for kind, count in sorted(Counter(change.kind for change in incident.changes).items())
+            ChangeCount(kind=kind, resource_type=resource_type, count=count)
+            for (kind, resource_type), count in sorted(Counter(map(_changed, incident.changes)).items())
         ),
         services=len(names),
         similar=tuple(_history(similar, incident.pattern_id) for similar in incident.similar),
@@ -159,6 +160,12 @@ def _event(event: IncidentEvent, extra: Collection[str]) -> EventEvidence:
         expected=event.expected,
         open=event.cleared_at == 0,
     )
+
+
+def _changed(change: IncidentChange) -> tuple[str, str]:
+    """A change's kind and what kind of resource it touched: the third part of an ARN, where that is a known one."""
+    parts = change.resource.split(":")
+    return change.kind, parts[2] if len(parts) > 2 and parts[2] in _RESOURCE_TYPES else "other"
 
 
 def _history(similar: SimilarIncident, pattern_id: str) -> HistoryEvidence:

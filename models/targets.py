@@ -24,7 +24,8 @@ class TargetChoice(NamedTuple):
 
 
 def choose_target(catalog: Catalog, incident: Incident, runbook: Runbook) -> TargetChoice:
-    """The resource the incident names; else the one target of an anomalous service; else the only one of its kind.
+    """The resource the incident names; else the one that was just changed; else the one target of an anomalous
+    service; else the only one of its kind.
 
     Several that fit equally well: the first by ARN, not certain, so a person decides.
     """
@@ -34,6 +35,9 @@ def choose_target(catalog: Catalog, incident: Incident, runbook: Runbook) -> Tar
     named = [target for target in owned if _is_resource(target.arn, incident.resource)]
     if named:
         return TargetChoice(named[0].arn, True, f"{named[0].arn} is the resource of the event")
+    changed = [target for target in owned if any(_is_resource(target.arn, item.resource) for item in incident.changes)]
+    if len(changed) == 1:
+        return TargetChoice(changed[0].arn, True, f"{changed[0].arn} was changed just before")
     services = {signal.service for signal in incident.signals}
     serving = [target for target in owned if target.service and target.service in services]
     if len(serving) == 1:

@@ -20,17 +20,17 @@ DEPLOY = runbook("rollback", failure_modes=("bad_deploy",), target_kind="ecs")
 BOOKS = (runbook(), RESTART, DEPLOY)
 
 
-def ask(incident: Incident, question: str = "predict"):
+def ask(incident: Incident, question: str = "predict", books=BOOKS):
     args = {
         "correlation_id": incident.correlation_id,
         "question": question,
-        "evidence": gather_evidence(incident, BOOKS).model_dump(mode="json"),
-        "runbooks": [book.model_dump(mode="json") for book in offered_runbooks(BOOKS)],
+        "evidence": gather_evidence(incident, books).model_dump(mode="json"),
+        "runbooks": [book.model_dump(mode="json") for book in offered_runbooks(books)],
         "horizons": [15, 30, 60, 240],
     }
     answered = answer_locally(Effect("e1", "ask_model", args))
     assert answered.effect_id == "e1"
-    return read_answer(answered, [book.id for book in BOOKS])
+    return read_answer(answered, [book.id for book in books])
 
 
 def empty() -> Incident:
@@ -102,7 +102,42 @@ def test_what_became_of_similar_incidents_counts():
     assert ask(healed).failure_probability < plain < ask(failed).failure_probability
 
 
-def test_an_unknown_failure_mode_recommends_nothing():
+SHIPPED = (
+    runbook("restart-service", failure_modes=("service_down", "unknown"), target_kind="ecs"),
+    runbook("rollback-function", failure_modes=("bad_deploy",), target_kind="lambda"),
+    runbook("rollback-service", failure_modes=("bad_deploy",), target_kind="ecs"),
+    runbook("scale-database"),
+    runbook("replace-instance", failure_modes=("instance_lost",), target_kind="ec2"),
+)
+
+
+def deployed(resource: str) -> IncidentChange:
+    return IncidentChange(change_id="c", kind="deploy", resource=resource, actor="ci", at=T0)
+
+
+@pytest.mark.parametrize(
+    ("case", "wanted"),
+    [
+        (seen(), "scale-database"),
+        (with_event(empty(), event_of(infra(), T0)), "replace-instance"),
+        (
+            with_change(seen(text="KeyError raised"), deployed("arn:aws:lambda:eu-west-1:1:function:f")),
+            "rollback-function",
+        ),
+        (
+            with_change(seen(text="KeyError raised"), deployed("arn:aws:ecs:eu-west-1:1:service/c/s")),
+            "rollback-service",
+        ),
+        (with_change(seen(), deployed("arn:aws:ecs:eu-west-1:1:service/c/s")), "scale-database"),
+        (seen(kind=Kind.SERVICE_SILENT, text="", severity=0), "restart-service"),
+        (seen(text="frobnication refused by gizmo"), "restart-service"),
+    ],
+)
+def test_each_trouble_finds_its_runbook_among_many(case, wanted):
+    assert ask(case, "diagnose" if case.failed else "predict", SHIPPED).runbook_id == wanted
+
+
+def test_an_unknown_failure_mode_without_a_runbook_for_it_recommends_nothing():
     assert ask(seen(text="frobnication refused by gizmo")).runbook_id == ""
 
 

@@ -9,7 +9,7 @@ from case_rig import T0, anomaly, catalog, infra, runbook
 
 from models.anomaly import Kind, Status, Tier
 from models.answer import read_answer
-from models.casefile import clear_events, event_of, is_quiet, signal_of, texts_of, with_event, with_signal
+from models.casefile import clear_events, event_of, is_quiet, signal_of, texts_of, with_change, with_event, with_signal
 from models.catalog import Target
 from models.cooldown import Cooldown, check_cooldown, cool_down
 from models.correlation import create_incident_record, generate_correlation_id, pattern_of
@@ -17,6 +17,7 @@ from models.corroboration import corroborate, second_service_threshold
 from models.errors import ContractError
 from models.headline import escape, headline
 from models.history import HistoryRecord
+from models.incident import IncidentChange
 from models.prediction import ModelAnswered
 from models.similarity import get_similar_incidents, weighted_jaccard
 from models.targets import choose_target
@@ -122,11 +123,15 @@ def test_an_infra_failure_within_300_seconds_corroborates_from_4_5_on():
     assert corroborate(watch("a", "checkout", 4.5), [], [T0 - 300_001], 2) is None
 
 
-def test_the_target_is_the_events_resource_else_the_service_s_else_the_only_one():
+def test_the_target_is_the_events_resource_else_what_changed_else_the_services_else_the_only_one():
     rds = [Target(arn=f"arn:{n}", kind="rds", service=s) for n, s in (("a", ""), ("b", "checkout"), ("c", "orders"))]
     given = catalog(targets=tuple(rds))
     case = with_signal(incident(), signal_of(anomaly(), T0))
     assert choose_target(given, case, runbook())[:2] == ("arn:b", True)
+    change = IncidentChange(change_id="x", kind="deploy", resource="arn:c", actor="ci", at=T0)
+    assert choose_target(given, with_change(case, change), runbook())[:2] == ("arn:c", True)
+    both = with_change(with_change(case, change), change.model_copy(update={"resource": "arn:a"}))
+    assert choose_target(given, both, runbook())[:2] == ("arn:b", True)
     named = case.model_copy(update={"resource": "arn:c"})
     assert choose_target(given, named, runbook())[:2] == ("arn:c", True)
     assert choose_target(catalog(targets=(rds[0],)), case, runbook())[:2] == ("arn:a", True)

@@ -61,7 +61,7 @@ def test_names_of_services_resources_and_people_stay_here():
     told = json.dumps(gather_evidence(with_change(case, change), BOOKS).model_dump(mode="json"))
     for name in ("ignore", "obey", "Obey", "mallory", "arn:"):
         assert name not in told
-    assert '"kind": "deploy", "count": 1' in told
+    assert '"kind": "deploy", "resource_type": "other", "count": 1' in told
 
 
 def test_an_unknown_resource_type_is_other():
