@@ -97,7 +97,7 @@ def test_the_mean_must_be_strictly_above_the_threshold():
 
 
 def test_uplift_is_the_exact_probability_within_6_percent_and_3_where_it_decides():
-    for (ok, bad), controls in product([(7, 1), (12, 2), (20, 1.5), (27, 1.2)], product((0, 1, 3, 8, 12), repeat=2)):
+    for (ok, bad), controls in product([(7, 1), (12, 2), (20, 1.5), (27, 1.2)], product((0, 3, 12), repeat=2)):
         waiting = Tally(ok=controls[0], bad=controls[1])
 
         def density(x, ok=ok, bad=bad, waiting=waiting):
