@@ -62,6 +62,8 @@ class EmbeddedHost:
         self._waiting: list[tuple[Unit, Started]] = []
         self._marked: dict[UnitName, int] = {}
         self._cursors: dict[str, str] = {}
+        with store.transaction():  # other processes must know whose time a proposal expires in
+            store.set_meta("time", "virtual" if isinstance(clock, VirtualClock) else "wall")
         for unit in self.units:
             self._start(unit, unit.pending())
 
@@ -133,29 +135,28 @@ class EmbeddedHost:
 
     def _turn(self, inputs: Sequence[Outbound], cursors: Mapping[str, str] | None = None) -> bool:
         """Append the inputs, let every unit take what is in its inbox, commit; False when there was nothing to do."""
-        cursors = cursors or {}
         if not inputs and not self._behind():
             return False
+        moved = {name: cursor for name, cursor in (cursors or {}).items() if self._cursors.get(name) != cursor}
         try:
             with self.store.transaction():
-                records = self._append(inputs, cursors)
+                records = self._append(inputs, moved)
                 records += self._pump()
                 started = self._save(force=self.batches % _SAVE_EVERY == _SAVE_EVERY - 1)
                 if self.batches % _RETAIN_EVERY == 0:
                     self._retain()
         except PoisonError as error:
-            self._keep_crash(inputs, cursors, error)
+            self._keep_crash(inputs, moved, error)
             raise
         self.batches += 1
+        self._cursors.update(moved)
         for unit, effects in started:
             self._start(unit, effects)
         for observer in self._observers:
             observer(records)
         return True
 
-    def _append(self, inputs: Sequence[Outbound], cursors: Mapping[str, str]) -> list[Record]:
-        moved = {source: cursor for source, cursor in cursors.items() if self._cursors.get(source) != cursor}
-        self._cursors.update(moved)
+    def _append(self, inputs: Sequence[Outbound], moved: Mapping[str, str]) -> list[Record]:
         self.store.set_cursors(moved)
         return list(self.store.append(inputs, self.clock.now()))
 
@@ -195,10 +196,10 @@ class EmbeddedHost:
                 end = self.store.bounds(topic, partition)[1]
                 self.store.retain(topic, partition, keep_bytes=keep, before=saved.get((topic, partition), end))
 
-    def _keep_crash(self, inputs: Sequence[Outbound], cursors: Mapping[str, str], error: PoisonError) -> None:
+    def _keep_crash(self, inputs: Sequence[Outbound], moved: Mapping[str, str], error: PoisonError) -> None:
         """The batch is rolled back; keep its inputs, so that the crash is at the same place after a restart."""
         with self.store.transaction():
-            self._append(inputs, cursors)
+            self._append(inputs, moved)
             self.store.record_crash(UnitName(*error.unit), error.offset, repr(error.cause))
 
     # -- small pieces --------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LAYERS = {"models": 0, "connectors": 1, "streams": 2}
-PURE = {"numpy", "pydantic"}
+PURE = {"numpy", "pydantic", "pydantic_core"}  # the last is pydantic's own engine
 IMPURE_STDLIB = {
     "asyncio",
     "fcntl",

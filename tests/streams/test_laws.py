@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_pipeline import PARTITIONS, Split, Total, ask, batch, contents, run_lockstep, run_lockstep_telling
 
-from connectors.codec import decode_record
+from connectors.codec import decode, decode_record
 from connectors.ports import Checkpoint, Entry, Outbound, Record, UnitName
 from connectors.sqlite import SqliteStore
-from models.errors import DataFolderError, GapError
+from models.errors import DataFolderError, GapError, PoisonError
 from models.event import Cause
 from models.topics import partition_of
 from streams.effects import answer
-from streams.runtime import Started, Unit
+from streams.runtime import QUARANTINE_AFTER, Started, Unit
 
 BATCHES = 500
 TOPICS = ("logs", "signals", "audit", "dead-letters")
@@ -216,3 +216,18 @@ def test_crashes_between_any_two_actions_lose_nothing_and_double_nothing(seed, r
 
     assert totals_of(drive(choose, 6)) == calm
     assert any(key.endswith("answers") and value for key, value in calm.items())
+
+
+def test_a_poison_record_stops_at_the_same_place_until_it_is_quarantined_and_no_input_is_read_twice(tmp_path):
+    for _ in range(QUARANTINE_AFTER):
+        with pytest.raises(PoisonError) as poison:
+            run_lockstep(tmp_path, 12, fails_at="20")
+        assert poison.value.unit[0] == "total"
+    run_lockstep(tmp_path, 12, fails_at="20")
+    kept = contents(tmp_path, "logs", "dead-letters")
+    numbers = sorted(decode(value).id for partition in range(PARTITIONS) for _, value, _ in kept[f"logs/{partition}"])
+    assert numbers == sorted(f"toy-{number}" for number in range(12))
+    letters = [
+        decode(value).data for partition in range(PARTITIONS) for _, value, _ in kept[f"dead-letters/{partition}"]
+    ]
+    assert [letter.reason for letter in letters] == ["quarantined"]

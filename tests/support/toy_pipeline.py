@@ -156,11 +156,13 @@ def ask(effect: Effect) -> Contract:
     return EffectAnswered(effect_id=effect.id, kind=effect.kind, ok=True)
 
 
-def run_lockstep(folder: Path, batches: int) -> None:
+def run_lockstep(folder: Path, batches: int, fails_at: str = "") -> None:
     """One life of the process: goes on where the last one stopped."""
     with DataFolder(folder, partitions=PARTITIONS) as data:
         clock = VirtualClock(int(data.store.meta("clock") or 0))
-        host = EmbeddedHost(data.store, [Split(), Total()], {"ask": ask}, clock=clock)
+        total = Total()
+        total.fails_at = fails_at
+        host = EmbeddedHost(data.store, [Split(), total], {"ask": ask}, clock=clock)
         host.run_lockstep([ToySource(data.store, batches)], threading.Event())
 
 
