@@ -44,8 +44,9 @@ class Baselines:
 
     Learnt: `n` (minutes), `mean`, `fast` (mean over ~10 minutes), `excess`/`square` (moments whose ratio is the
     dispersion of a minute), `pair_*` and `ten_*` (the same on tumbling 120 s and 600 s, with the block under way).
-    Predicted by `predict`: `expected` a minute, `low` (the expectation on its lower side), `dispersion`,
-    `pair_dispersion`, and the guards: no count at or below `guard` (60 s) or `pair_guard` (120 s) can be a watch.
+    Predicted by `predict`: `expected` a minute, `low` (the expectation on its lower side; 0 before it may be judged),
+    `dispersion`, `pair_dispersion`, and the guards: no count at or below `guard` (60 s) or `pair_guard` (120 s) can be
+    a watch.
     """
 
     LEARNT = (
@@ -175,16 +176,16 @@ class Baselines:
         # The fast mean moves the slow one only beyond one standard error of its own.
         error = np.sqrt((slow + a * slow * slow) * _inverse_sample(trials, _FAST_MEMORY))
         expected = slow + np.maximum(0.0, fast - slow - error)
-        self.expected[rows] = expected
-        self.low[rows] = slow - np.maximum(0.0, slow - fast - error)
-        self.dispersion[rows] = a
+        testable, known = n >= TESTABLE, n > 0  # of what was never learnt nothing is predicted, as after `reset`
+        self.expected[rows] = expected * known
+        self.low[rows] = (slow - np.maximum(0.0, slow - fast - error)) * testable
+        self.dispersion[rows] = a * known
         pair_weight = np.minimum(self.pairs[rows], 2 * _PAIR_MEMORY) * slow * slow * 2.0
         pair = (_PRIOR_WEIGHT * a + pair_weight * _ratio(self.pair_excess[rows], self.pair_square[rows])) / (
             _PRIOR_WEIGHT + pair_weight
         )
         pair = np.clip(pair, a / 2.0, a)
-        self.pair_dispersion[rows] = pair
-        testable = n >= TESTABLE
+        self.pair_dispersion[rows] = pair * known
         self.guard[rows] = np.where(testable, _guard(expected, a), np.inf)
         self.pair_guard[rows] = np.where(testable, _guard(2.0 * expected, pair), np.inf)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from models.anomaly import Kind
 from models.baseline import MEMORY, TESTABLE, WARM, Ints, Rows
 from models.policy import DetectionPolicy
 from models.series import FIRST_TEMPLATE, OVERFLOW, TOTAL
@@ -27,15 +28,32 @@ def close_until(state: ServiceState, end: int, whole: bool, policy: DetectionPol
     """
     while state.next_bucket < end:
         bucket = state.next_bucket
-        if whole and state.gap.length(bucket - 1) >= AWAY_BUCKETS:
+        away = whole and state.gap.length(bucket - 1) >= AWAY_BUCKETS
+        if away or (not whole and _nothing_is_left(state)):
             stop = min((at for at in state.pending if at < end), default=end)
             if stop > bucket:
-                judge.silence(bucket, stop)
+                if away:
+                    judge.silence(bucket, stop)
+                else:
+                    _break_off(state, stop - 1)
                 state.next_bucket = stop
                 continue
-            _return(state, bucket)
+            if away:
+                _return(state, bucket)
         _close(state, bucket, whole, policy, judge)
         state.next_bucket = bucket + 1
+
+
+def _nothing_is_left(state: ServiceState) -> bool:
+    """The windows are empty and nothing waits to be cleared: closing empty buckets changes nothing but the time."""
+    waiting = any(held.finding.kind in (Kind.SPIKE, Kind.NOVELTY) for held in state.open.values())
+    return int(state.ring.pair[TOTAL]) == 0 and not waiting
+
+
+def _break_off(state: ServiceState, bucket: int) -> None:
+    """Up to `bucket` not all sources have covered the time: no gap grows over it, no minute of it is learnt."""
+    state.gap.end(bucket, finished=False)
+    state.first_minute = bucket // BUCKETS_A_MINUTE + 1
 
 
 def _return(state: ServiceState, bucket: int) -> None:
@@ -60,8 +78,7 @@ def _close(state: ServiceState, bucket: int, whole: bool, policy: DetectionPolic
     judge.spikes(bucket)
     judge.novelties(bucket)
     if not whole:
-        state.gap.end(bucket, finished=False)
-        state.first_minute = bucket // BUCKETS_A_MINUTE + 1
+        _break_off(state, bucket)
     elif counts is not None:
         state.gap.end(bucket, finished=True)
     else:

@@ -263,6 +263,22 @@ def test_a_source_that_is_no_longer_listed_holds_nothing_back() -> None:
     assert not driver.told
 
 
+def test_days_with_a_stalled_source_are_closed_at_one_stroke_and_are_no_silence(
+    warm_story: tuple[bytes, World],
+) -> None:
+    driver, world = resume(warm_story)
+    end, of = world.end * BUCKET_MS, {"s": ["web"], "b": ["web"]}
+    for second in range(0, 90, 10):
+        driver.counts({"s": end + second * 1_000, "b": end}, {}, at=end + second * 1_000, of=of)
+    learnt = int(driver.states["web"].base.n[0])
+    later = end + 400 * 86_400_000
+    driver.counts({"s": later, "b": end}, {}, at=later, of=of)
+    state = driver.states["web"]
+    assert state.next_bucket == later // BUCKET_MS
+    assert int(state.base.n[0]) == learnt
+    assert Kind.SERVICE_SILENT not in {one.kind for one in driver.told}
+
+
 def test_a_drop_of_a_template_is_told_while_others_go_on(warm_story: tuple[bytes, World]) -> None:
     driver, world = resume(warm_story)
     onset = world.end
