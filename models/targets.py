@@ -12,7 +12,7 @@ from models.catalog import Catalog, Target
 from models.incident import Incident
 from models.runbook import Runbook
 
-__all__ = ["TargetChoice", "choose_target"]
+__all__ = ["TargetChoice", "choose_target", "names_resource"]
 
 
 class TargetChoice(NamedTuple):
@@ -32,10 +32,12 @@ def choose_target(catalog: Catalog, incident: Incident, runbook: Runbook) -> Tar
     owned = _owned(catalog, incident.application, runbook.target_kind)
     if not owned:
         return TargetChoice("", False, f"{incident.application} has no target of kind {runbook.target_kind}")
-    named = [target for target in owned if _is_resource(target.arn, incident.resource)]
+    named = [target for target in owned if names_resource(target.arn, incident.resource)]
     if named:
         return TargetChoice(named[0].arn, True, f"{named[0].arn} is the resource of the event")
-    changed = [target for target in owned if any(_is_resource(target.arn, item.resource) for item in incident.changes)]
+    changed = [
+        target for target in owned if any(names_resource(target.arn, item.resource) for item in incident.changes)
+    ]
     if len(changed) == 1:
         return TargetChoice(changed[0].arn, True, f"{changed[0].arn} was changed just before")
     services = {signal.service for signal in incident.signals}
@@ -55,6 +57,6 @@ def _owned(catalog: Catalog, application: str, kind: str) -> Sequence[Target]:
     return sorted(found, key=lambda target: target.arn)
 
 
-def _is_resource(arn: str, resource: str) -> bool:
-    """An event names its resource by ARN or by the ARN's last part."""
+def names_resource(arn: str, resource: str) -> bool:
+    """Whether `resource` is this target: an event names it by ARN or by the ARN's last part."""
     return bool(resource) and (arn == resource or arn.endswith((f"/{resource}", f":{resource}")))

@@ -6,17 +6,20 @@ state: what is in flight, what cools down, what was tried.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from models.audit import Stage
 from models.case import CaseState, InFlight, Tried
+from models.catalog import Catalog
 from models.command import Command, Outcome, SeriesRef
 from models.cooldown import CooldownCheck, check_cooldown, cool_down
 from models.event import digest
-from models.incident import Incident
+from models.incident import Incident, IncidentSignal
 from models.policy import Policy
 from models.runbook import Runbook
 from models.signing import sign
+from models.targets import names_resource
 from models.workflow_admission import actions_of
 from streams.casework import Settled, Work
 
@@ -29,6 +32,7 @@ _SPARE_SECONDS: Final = 600.0
 def order(state: CaseState, work: Work, incident: Incident, runbook: Runbook, target: str, command_id: str) -> None:
     """Put a signed command on its way, and remember it until its outcome comes."""
     made, policy, cid = state.decide, work.catalog.policy, incident.correlation_id
+    signals = _concerned(incident, work.catalog, runbook, target)
     command = Command(
         command_id=command_id,
         correlation_id=cid,
@@ -37,8 +41,8 @@ def order(state: CaseState, work: Work, incident: Incident, runbook: Runbook, ta
         target=target,
         runbook_id=runbook.id,
         runbook_version=runbook.version,
-        series=_series(incident),
-        services=_services(incident, work),
+        series=_series(signals),
+        services=_services(signals, incident, work),
         cooldown_seconds=policy.cooldown_seconds,
         lock_after_failures=policy.lock_after_failures,
         lock_seconds=policy.lock_seconds,
@@ -117,17 +121,27 @@ def policy_digest(policy: Policy) -> str:
     return digest(policy.model_dump_json())
 
 
-def _series(incident: Incident) -> tuple[SeriesRef, ...]:
-    """What must be back under its bound: every series that is open now, each once."""
-    found = {
-        (signal.service, signal.template_id, signal.kind): None for signal in incident.signals if not signal.cleared_at
-    }
+def _concerned(incident: Incident, catalog: Catalog, runbook: Runbook, arn: str) -> list[IncidentSignal]:
+    """The open signals an action on this target answers for: all, or, where it brings back a failed resource whose
+    state is verified, only those of the resource's own service (another service's trouble may have another cause).
+    """
+    found = [signal for signal in incident.signals if not signal.cleared_at]
+    target = catalog.target(arn)
+    failed = any(names_resource(arn, event.resource) for event in incident.events if not event.cleared_at)
+    if target is None or not target.service or not failed or not runbook.verify.target_state:
+        return found
+    return [signal for signal in found if signal.service == target.service]
+
+
+def _series(signals: Sequence[IncidentSignal]) -> tuple[SeriesRef, ...]:
+    """What must be back under its bound, each series once."""
+    found = {(signal.service, signal.template_id, signal.kind): None for signal in signals}
     return tuple(SeriesRef(service=service, template_id=name, kind=kind) for service, name, kind in found)
 
 
-def _services(incident: Incident, work: Work) -> tuple[str, ...]:
+def _services(signals: Sequence[IncidentSignal], incident: Incident, work: Work) -> tuple[str, ...]:
     """The services in trouble; where only infrastructure spoke, all of the application's."""
-    found = sorted({signal.service for signal in incident.signals})
+    found = sorted({signal.service for signal in signals})
     return tuple(found) or work.catalog.application(incident.application).services
 
 

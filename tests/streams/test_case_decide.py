@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from case_rig import KEYS, RESTART, T0, CaseRig, anomaly, catalog, claiming, failing, infra, runbook
 
-from models.anomaly import Status
+from models.anomaly import Status, Tier
 from models.audit import AuditEntry, DeadLetter, Stage
 from models.catalog import Target
 from models.command import Command
 from models.decision import Alert, Decision, Verdict
 from models.policy import Mode
+from models.runbook import Verification
 from models.signal import Control, Review
 from models.signing import verify
 
@@ -46,6 +47,19 @@ def test_a_terminated_instance_is_replaced_itself():
     command = rig.last(Command)
     assert (command.runbook_id, command.target) == ("replace-instance", "arn:sim:ec2:instance/i-1")
     assert command.services == ("checkout", "orders")
+
+
+def test_a_recovered_resource_answers_only_for_its_own_service():
+    watched = RESTART.model_copy(update={"verify": Verification(target_state={"status": "running"})})
+    rig = CaseRig(catalog(runbook(), watched))
+    rig.say(anomaly("a1", tier=Tier.ALARM, service="orders", text="order placed", severity=2, template_id="0a"))
+    rig.say(anomaly("a2", tier=Tier.ALARM, service="checkout", text="cart priced", severity=2, template_id="0b"))
+    assert rig.of(Command) == []
+    rig.say(infra())
+    command = rig.last(Command)
+    assert command.runbook_id == "replace-instance"
+    assert [(s.service, s.template_id) for s in command.series] == [("checkout", "0b")]
+    assert command.services == ("checkout",)
 
 
 def test_by_default_it_only_tells():
