@@ -59,6 +59,10 @@ class JoinState(_Mutable):
     event_expires: dict[str, int] = Field(default_factory=dict)
     """Until when an open infrastructure event counts as open, by event id."""
     recall_id: str = ""
+    recalls: int = 0
+    recalled_at: int = 0
+    recalled_texts: tuple[str, ...] = ()
+    """What history was last asked about: an incident that has grown is compared anew."""
     watches: list[IncidentSignal] = Field(default_factory=list)
     changes: list[IncidentChange] = Field(default_factory=list)
     failed_at: list[int] = Field(default_factory=list)

@@ -1,7 +1,8 @@
 """join: the signals of one application become one incident with a correlation id and its evidence.
 
 In: anomalies, infrastructure events, changes, recalled history, outcomes. Out: Incident (each revision), audit entries
-DETECTED and HISTORY_CHECKED, effect `recall_history` on opening. It closes when everything has been clear for 300 s.
+DETECTED and HISTORY_CHECKED, effect `recall_history` on opening and as it grows. It closes when everything has been
+clear for 300 s.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ EVENT_OPEN_MS = 900_000
 """An infrastructure event without outcome or counterpart counts as open for 15 minutes."""
 CHANGES_BEFORE_MS = 1_800_000
 """How long before an opening a change is still a suspect."""
+RECALL_AGAIN_MS = 60_000
+"""History is recalled again at most once a minute, and only for evidence it was not asked about."""
+MAX_RECALLS = 4
 _WATCH_KEPT_MS = 300_000
 _SEEN_KEPT_MS = 86_400_000
 _SEEN_MOST = 500
@@ -197,25 +201,34 @@ def _open(
         if at - change.at <= CHANGES_BEFORE_MS:
             incident = with_change(incident, change)
     joined.incident, joined.opened_at, joined.evidence_at = incident, work.now, at
-    joined.recall_id = digest("recall", incident.correlation_id)
     work.opened = True
     return incident
 
 
 def _announce(state: CaseState, work: Work, incident: Incident) -> None:
     """What an opening causes, once its first evidence is in."""
+    state.join.recalls = 0
+    _recall(state, work, incident)
+    state.join.opened_failed = incident.failed
+    cid = incident.correlation_id
+    work.audit(state, Stage.DETECTED, "join", cid, primary=incident.primary, pattern_id=incident.pattern_id)
+
+
+def _recall(state: CaseState, work: Work, incident: Incident) -> None:
+    """Ask history what resembles the incident as it stands."""
+    joined = state.join
+    joined.recalls += 1
+    joined.recalled_at, joined.recalled_texts = work.now, texts_of(incident)
+    joined.recall_id = digest("recall", incident.correlation_id, str(joined.recalls))
     runbooks = list(work.catalog.application(state.application).runbooks)
     args: dict[str, JsonValue] = {
         "application": state.application,
         "correlation_id": incident.correlation_id,
         "pattern_id": incident.pattern_id,
-        "texts": list(texts_of(incident)),
+        "texts": list(joined.recalled_texts),
         "runbooks": list(runbooks),
     }
-    work.effects.append(Effect(state.join.recall_id, "recall_history", args))
-    state.join.opened_failed = incident.failed
-    cid = incident.correlation_id
-    work.audit(state, Stage.DETECTED, "join", cid, primary=incident.primary, pattern_id=incident.pattern_id)
+    work.effects.append(Effect(joined.recall_id, "recall_history", args))
 
 
 def _rejoin_watches(state: CaseState, work: Work) -> None:
@@ -240,6 +253,8 @@ def _settle(state: CaseState, work: Work) -> None:
         return
     if work.opened:
         _announce(state, work, incident)
+    elif work.changed and _has_grown(joined, work, incident):
+        _recall(state, work, incident)
     if not is_quiet(incident):
         joined.quiet_since = 0
     elif not joined.quiet_since:
@@ -250,6 +265,12 @@ def _settle(state: CaseState, work: Work) -> None:
     if work.changed:
         joined.incident = incident.model_copy(update={"revision": incident.revision + 1})
         work.emit("incidents", state.application, joined.incident, incident.correlation_id)
+
+
+def _has_grown(joined: JoinState, work: Work, incident: Incident) -> bool:
+    """At its opening an incident is one text, too little to resemble a past one that became a dozen."""
+    rested = not joined.recall_id and work.now >= joined.recalled_at + RECALL_AGAIN_MS
+    return rested and joined.recalls < MAX_RECALLS and texts_of(incident) != joined.recalled_texts
 
 
 def _expire_events(state: CaseState, work: Work) -> None:

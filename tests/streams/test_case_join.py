@@ -256,6 +256,30 @@ def test_similar_incidents_come_back_with_the_next_one():
     assert similar.record.correlation_id == rig.of(Incident)[0].correlation_id
 
 
+def test_history_is_asked_again_when_the_incident_has_grown_at_most_once_a_minute_and_four_times():
+    rig = watching()
+    rig.say(anomaly("a0", text="text 0"))
+    recalled = []
+    for n in range(1, 14):
+        rig.wait(30)
+        rig.say(anomaly(f"a{n}", text=f"text {n}"))
+        recalled.append(sum(effect.kind == "recall_history" for effect in rig.asked))
+    assert recalled == [1, 2, 2, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4]
+    last = [effect for effect in rig.asked if effect.kind == "recall_history"][-1]
+    assert len(last.args["texts"]) == 7
+    rig.say(anomaly("a0", Status.UPDATED, text="text 0"))
+    assert len({effect.id for effect in rig.asked}) == len(rig.asked)
+
+
+def test_an_incident_that_has_not_grown_asks_history_once():
+    rig = watching()
+    rig.say(anomaly())
+    for _ in range(5):
+        rig.wait(100)
+        rig.say(anomaly(status=Status.UPDATED))
+    assert sum(effect.kind == "recall_history" for effect in rig.asked) == 1
+
+
 def test_a_time_that_no_calendar_has_is_a_dead_letter():
     rig = watching()
     rig.say(anomaly(), at=10**17)
