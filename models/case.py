@@ -90,6 +90,8 @@ class PredictState(_Mutable):
     asked_at: int = 0
     asked_severity: int = 0
     asked_failed: bool = False
+    asked_events: int = 0
+    """Open infrastructure failures when it was asked: one more is a new question."""
     calls: int = 0
     cost_usd: float = 0.0
     last: Prediction | None = None

@@ -1,8 +1,8 @@
 """predict: how likely is a failure, and what would help. The only verb that asks a model.
 
 In: the incident as join left it, a ModelAnswered, time. Out: Prediction (also "no prediction", with its reason), audit
-entry ANALYZED, effect `ask_model`. Asked on opening (after history was recalled, or 5 s), when severity rises, and
-every 5 minutes; at most 4 times an incident, each with 30 s to answer.
+entry ANALYZED, effect `ask_model`. Asked on opening (after history was recalled, or 5 s), when severity rises or
+another resource fails, and every 5 minutes; at most 4 times an incident, each with 30 s to answer.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ def _should_ask(state: CaseState, work: Work, incident: Incident) -> bool:
     if is_quiet(incident):
         return False
     worse = incident.severity > asked.asked_severity or (incident.failed and not asked.asked_failed)
+    worse = worse or _open_failures(incident) > asked.asked_events
     return worse or work.now >= asked.asked_at + ASK_AGAIN_MS
 
 
@@ -110,8 +111,13 @@ def _ask(state: CaseState, work: Work, incident: Incident) -> None:
     asked.offered = [book.id for book in books]
     asked.asked_at, asked.deadline = work.now, work.now + ANSWER_MS
     asked.asked_severity, asked.asked_failed = incident.severity, incident.failed
+    asked.asked_events = _open_failures(incident)
     args: dict[str, JsonValue] = {"correlation_id": incident.correlation_id, **told}
     work.effects.append(Effect(asked.effect_id, "ask_model", args))
+
+
+def _open_failures(incident: Incident) -> int:
+    return sum(not event.expected and not event.cleared_at for event in incident.events)
 
 
 def _answered(asked: PredictState, data: ModelAnswered, incident: Incident, answer: ToolAnswer) -> Prediction:

@@ -91,6 +91,15 @@ def test_a_failure_turns_the_question_from_predict_to_diagnose():
     assert [made.question for made in rig.of(Prediction)] == ["predict", "diagnose"]
 
 
+def test_another_failed_resource_is_another_question_at_once():
+    rig = CaseRig(OBSERVE)
+    rig.say(infra("e1"))
+    rig.say(infra("e1"))
+    assert asks(rig) == 1
+    rig.say(infra("e2", resource="arn:other"))
+    assert asks(rig) == 2
+
+
 def test_nothing_is_asked_again_once_all_is_clear():
     rig = CaseRig(OBSERVE)
     rig.say(anomaly())
