@@ -57,10 +57,10 @@ def run(options: RunOptions) -> None:
         raise ConfigError("no input", key="inputs", advice="Give --input FILE, --input - or --input sim:7.")
     _log_to_stderr()
     report = _Report(configuration, options.once)
-    with Pipeline(configuration, Opening(once=options.once)) as pipeline:
+    with _stopping() as stop, Pipeline(configuration, Opening(once=options.once)) as pipeline:
         pipeline.host.observe(report.see)
         note(f"foreshock: reading {_named(configuration)} into {configuration.data} ({pipeline.folder.run})")
-        with _stopping() as stop, report.progress(pipeline, stop):
+        with report.progress(pipeline, stop):
             pipeline.run(stop)
         report.summarise(pipeline)
 

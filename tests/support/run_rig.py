@@ -36,9 +36,8 @@ def foreshock(*args: Any, **options: Any) -> subprocess.CompletedProcess[str]:
 
 def live(args: Sequence[str], errors: Connection) -> None:
     """`foreshock ARGS` in a forked process; what it writes to stderr goes to the other end."""
-    with open(os.devnull, "w") as nothing:
-        os.dup2(nothing.fileno(), 1)
-    os.dup2(errors.fileno(), 2)
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - as long as the process lives
+    sys.stderr = open(errors.fileno(), "w", buffering=1, closefd=False)  # noqa: SIM115
     sys.argv = ["foreshock", *args]
     main()
 
