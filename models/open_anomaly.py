@@ -16,6 +16,7 @@ from models.anomaly import Anomaly, BaselineView, Kind, LinePointer, Status, Tie
 from models.count_tail import LN10, sigma_of
 from models.event import digest
 from models.template import BUCKET_MS
+from models.window import BUCKETS_A_MINUTE
 
 __all__ = ["Finding", "OpenAnomaly", "name_of"]
 
@@ -36,11 +37,16 @@ class Finding:
     learnt: int
     warm: bool
 
+    @property
+    def excess(self) -> float:
+        """Lines in 60 s above the expected."""
+        return (self.observed - self.expected) * BUCKETS_A_MINUTE / (self.last - self.first + 1)
+
 
 @dataclass(slots=True)
 class OpenAnomaly:
-    """One anomaly and what was last told of it. `calm` counts closed buckets back under the bound; `slot` is its
-    series' place, or -1 for a source.
+    """One anomaly and what was last told of it. `calm` counts closed buckets back under the bound; `peak` is its
+    largest excess (lines in 60 s above the expected) at a closing; `slot` is its series' place, or -1 for a source.
     """
 
     anomaly_id: str
@@ -51,6 +57,7 @@ class OpenAnomaly:
     revision: int = 0
     opened_at: int = 0
     calm: int = 0
+    peak: float = 0.0
     evidence: tuple[LinePointer, ...] = field(default=())
 
     @classmethod

@@ -40,10 +40,10 @@ class Series:
 
     `born` is the minute of a series' first line, `failing` says that its text has failure words or its severity is
     ERROR or worse, `new` that it was first seen while the service was warm and cannot be judged by count yet,
-    `frozen` that an alarm is open on it, so that nothing is learnt.
+    `frozen` that an alarm is open on it, so that nothing is learnt, `thaw` the last minute of an alarm that is over.
     """
 
-    ARRAYS = ("severity", "failing", "born", "new", "frozen", "offsets", "lines", "buckets")
+    ARRAYS = ("severity", "failing", "born", "new", "frozen", "thaw", "offsets", "lines", "buckets")
 
     def __init__(self) -> None:
         self.ids: list[str] = []
@@ -57,6 +57,7 @@ class Series:
         self.born: Ints = np.zeros(self.capacity, np.int32)
         self.new: NDArray[np.bool_] = np.zeros(self.capacity, np.bool_)
         self.frozen: NDArray[np.bool_] = np.zeros(self.capacity, np.bool_)
+        self.thaw: Ints = np.zeros(self.capacity, np.int32)
         self.offsets: NDArray[np.int64] = np.full((self.capacity, POINTERS), -1, np.int64)
         self.lines: Ints = np.zeros((self.capacity, POINTERS), np.int32)
         self.buckets: Ints = np.zeros((self.capacity, POINTERS), np.int32)
@@ -94,7 +95,7 @@ class Series:
         self._name(slot, series_id, text)
         self.severity[slot], self.failing[slot] = Severity.UNKNOWN, failing
         self.born[slot], self.new[slot], self.frozen[slot] = minute, new, False
-        self.offsets[slot] = -1
+        self.thaw[slot], self.offsets[slot] = 0, -1
 
     def _name(self, slot: int, series_id: str, text: str) -> None:
         if slot == self.used:

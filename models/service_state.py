@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from models.baseline import Baselines, Ints
 from models.errors import DataFolderError
+from models.habit import Habits
 from models.open_anomaly import OpenAnomaly
 from models.series import ERRORS, Series
 from models.silence import Gap
@@ -79,6 +80,7 @@ class ServiceState:
         self.minutes = MinuteRing(self.series.capacity)
         self.gap = Gap()
         self.tail = TailEpisodes()
+        self.habits = Habits()
         self.limits: Limits = limits_of(1, 0, 1.0, 0.0)
         self.pending: dict[int, OpenBucket] = {}
         self.unborn: dict[str, Unborn] = {}
@@ -183,6 +185,7 @@ class ServiceState:
             "texts": self.series.texts,
             "gap": [gap.since, gap.mass, gap.longest, gap.longest_at],
             "tail": [tail.since, tail.day, tail.limit, list(tail.running.items()), tail.finished],
+            "habits": {name: list(peaks) for name, peaks in self.habits.peaks.items()},
             "limits": list(self.limits),
             "pending": [[bucket, self.pending[bucket].fresh] for bucket in sorted(self.pending)],
             "unborn": {name: [t.text, t.failing] for name, t in self.unborn.items()},
@@ -204,6 +207,7 @@ class ServiceState:
         self.tail = TailEpisodes(since)
         self.tail.day, self.tail.limit = day, limit
         self.tail.running, self.tail.finished = dict(running), [(at, over) for at, over in finished]
+        self.habits.peaks = {name: [(at, excess) for at, excess in peaks] for name, peaks in header["habits"].items()}
         self.limits = Limits(*header["limits"])
         for bucket, fresh in header["pending"]:
             self.pending[bucket] = OpenBucket.empty(series.capacity)

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from models.anomaly import Tier
 from models.baseline import Baselines, Ints
 from models.count_tail import LN10, Floats, log_upper_tail
+from models.habit import HABIT_RATIO
 
 __all__ = [
+    "HABIT",
     "LOG_WATCH",
     "TESTS_A_DAY",
     "Limits",
@@ -33,6 +35,8 @@ LOG_WATCH: Final = -8.366065308344094
 """log Φ(−3.5), natural: p = 2.3263e-4."""
 TESTS_A_DAY: Final = 8_640
 """One every 10 s."""
+HABIT: Final = "habit"
+"""The rule of a watch that would be an alarm, had the series not done the same twice before."""
 
 _LOG_TWICE_WATCH = LOG_WATCH + float(np.log(2.0))
 _WORDS_FLOOR = 4.5
@@ -88,9 +92,11 @@ def common_factor(counts: Ints, expected: Floats) -> float:
 
 def judge_counts(
     slots: NDArray[np.intp], minute: Ints, pair: Ints, scale: Floats, base: Baselines, failing: NDArray[np.bool_],
-    limits: Limits,
+    usual: Floats, limits: Limits,
 ) -> list[Verdict]:  # fmt: skip
     """Judge the 60 s counts `minute` and 120 s counts `pair` of these series against baselines times `scale`.
+
+    `usual` is the excess that is habit for each (0: none): within 1.5 times of it, the budget alone makes no alarm.
 
     Both windows are asked in one call: a call for a single tail costs as much as for a hundred.
     """
@@ -103,15 +109,17 @@ def judge_counts(
     watched = (here[:k] + above[:k] <= 2.0 * LOG_WATCH) & (here[:k] <= _LOG_TWICE_WATCH)
     single, double = -here[:k] / LN10, -here[k:] / LN10
     most = np.maximum(single, double)
-    by_budget, by_words = most >= limits.budget, failing & (double >= limits.words)
+    beyond, by_words = most >= limits.budget, failing & (double >= limits.words)
+    habitual = minute - expected <= HABIT_RATIO * usual
+    by_budget = beyond & ~habitual
     verdicts = []
-    for i in np.flatnonzero(watched | by_budget | by_words).tolist():
+    for i in np.flatnonzero(watched | beyond | by_words).tolist():
         at = i if watched[i] or single[i] >= limits.budget else k + i
         verdicts.append(
             Verdict(
                 slot=int(slots[i]),
                 tier=Tier.ALARM if by_budget[i] or by_words[i] else Tier.WATCH,
-                rule="budget" if by_budget[i] else "failure words" if by_words[i] else "watch",
+                rule=_rule(bool(by_budget[i]), bool(by_words[i]), bool(beyond[i])),
                 pair=at >= k,
                 observed=int(pair[i] if at >= k else minute[i]),
                 expected=float(mean[at]),
@@ -121,6 +129,14 @@ def judge_counts(
             )
         )
     return verdicts
+
+
+def _rule(by_budget: bool, by_words: bool, beyond: bool) -> str:
+    if by_budget:
+        return "budget"
+    if by_words:
+        return "failure words"
+    return HABIT if beyond else "watch"
 
 
 class TailEpisodes:

@@ -98,7 +98,13 @@ def _close_minute(state: ServiceState, bucket: int, policy: DetectionPolicy, jud
     else:
         state.minutes.clear()
     if minute - 1 >= state.first_minute:
-        taught = ~state.series.frozen[:used] & (state.series.born[:used] < minute)
+        # A template is first seen because it spoke: its first minute says too much. An alarm's minutes say what is
+        # wrong; they end a minute before they would be learnt.
+        taught = (
+            ~state.series.frozen[:used]
+            & (state.series.born[:used] < minute - 1)
+            & (state.series.thaw[:used] < minute - 1)
+        )
         rows: Rows = slice(0, used) if taught.all() else np.flatnonzero(taught)
         state.base.learn(state.ring.minute_before()[rows], minute - 1, rows)
         state.predict()
@@ -164,6 +170,7 @@ def _leave(state: ServiceState, slot: int) -> None:
     """The template in this slot gives way: what open buckets hold of it waits under its id."""
     series = state.series
     name = series.ids[slot]
+    state.habits.forget(name)
     for other in state.pending.values():
         if other.counts[slot]:
             other.count(name, int(other.counts[slot]), int(other.severity[slot]))

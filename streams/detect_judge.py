@@ -19,7 +19,7 @@ from models.open_anomaly import Finding, OpenAnomaly, name_of
 from models.series import FIRST_TEMPLATE, TOTAL
 from models.service_state import Recent, ServiceState
 from models.silence import MIN_EXPECTED, SILENCE_ALARM, SILENCE_WATCH, log_drop
-from models.verdict import LOG_WATCH, Verdict, common_factor, judge_counts
+from models.verdict import HABIT, LOG_WATCH, Verdict, common_factor, judge_counts
 from models.window import BUCKETS_A_MINUTE, PAIR_BUCKETS
 
 __all__ = ["NOVEL_COUNT", "Judge"]
@@ -52,7 +52,8 @@ class Judge:
         if not len(over):
             return
         for verdict in self._verdicts(over, minute, state.ring.pair[over], bucket):
-            state.tail.note(state.series.ids[verdict.slot], bucket, verdict.surprisal)
+            if verdict.rule != HABIT:
+                state.tail.note(state.series.ids[verdict.slot], bucket, verdict.surprisal)
             self._confirm(verdict.slot, self._spike(verdict, bucket))
 
     def novelties(self, bucket: int) -> None:
@@ -191,7 +192,11 @@ class Judge:
             # Of a series cleared lately the 120 s window still holds what was cleared.
             if self._cleared_within(slot, Kind.SPIKE, bucket, PAIR_BUCKETS):
                 pair[i] = 0
-        return judge_counts(over, minute[over], pair, scale, state.base, state.series.failing[over], state.limits)
+        usual = np.array([self.state.habits.usual(state.series.ids[slot], bucket) for slot in over.tolist()])
+        usual[state.series.failing[over]] = 0.0
+        return judge_counts(
+            over, minute[over], pair, scale, state.base, state.series.failing[over], usual, state.limits
+        )
 
     def _spike(self, verdict: Verdict, bucket: int) -> Finding:
         length = PAIR_BUCKETS if verdict.pair else BUCKETS_A_MINUTE
@@ -223,6 +228,8 @@ class Judge:
         series_id = state.series.ids[slot]
         name = name_of(series_id, finding.kind)
         held = state.open.get(name)
+        if held is not None:
+            held.peak = max(held.peak, finding.excess)
         if finding.tier is Tier.ALARM and finding.kind is not Kind.NOVELTY:
             state.series.frozen[slot] = True  # a novelty has no baseline to protect
         if held is not None and (finding.tier is held.finding.tier or held.finding.tier is Tier.ALARM):
@@ -231,6 +238,7 @@ class Judge:
         status = Status.OPENED if held is None and early is None else Status.UPDATED
         if held is None:
             held = state.open[name] = OpenAnomaly.begin(state.service, slot, series_id, finding)
+            held.peak = finding.excess
             if early is not None:
                 held.anomaly_id = early.anomaly_id
         held.finding, held.evidence = finding, self._pointers(slot, finding.last)
@@ -279,7 +287,11 @@ class Judge:
     def _clear(self, name: str, held: OpenAnomaly, bucket: int) -> None:
         state, slot, kind = self.state, held.slot, held.finding.kind
         del state.open[name]
+        if kind is Kind.SPIKE:
+            state.habits.note(held.series_id, bucket, held.peak)
         state.recent[name] = Recent(slot, bucket, held.finding.tier is Tier.ALARM)
+        if state.series.frozen[slot]:
+            state.series.thaw[slot] = bucket // BUCKETS_A_MINUTE
         state.series.frozen[slot] = any(
             other.slot == slot and other.finding.tier is Tier.ALARM and other.finding.kind is not Kind.NOVELTY
             for other in state.open.values()

@@ -18,11 +18,13 @@ def poisson_base(mean: float) -> Baselines:
     return base
 
 
-def judge(count: int, pair: int, base: Baselines, failing: bool = False, scale: float = 1.0) -> list:
+def judge(
+    count: int, pair: int, base: Baselines, failing: bool = False, scale: float = 1.0, usual: float = 0.0
+) -> list:
     limits = Limits(6.24, 4.94)
     return judge_counts(
         np.array([0]), np.array([count], np.int32), np.array([pair], np.int32), np.array([scale]), base,
-        np.array([failing]), limits,
+        np.array([failing]), np.array([usual]), limits,
     )  # fmt: skip
 
 
@@ -79,3 +81,11 @@ def test_a_service_with_a_heavy_tail_raises_its_own_limit() -> None:
     assert len(tail.finished) == 24 * 7
     assert calm == pytest.approx(5.9, abs=0.1)
     assert tail.limit > calm + 2
+
+
+def test_what_a_series_has_done_twice_is_a_watch_unless_it_goes_beyond() -> None:
+    base = poisson_base(1.0)
+    (alarm,) = judge(16, 17, base)
+    (habit,) = judge(16, 17, base, usual=10.0)
+    (beyond,) = judge(17, 18, base, usual=10.0)
+    assert (alarm.tier, habit.tier, habit.rule, beyond.tier) == (Tier.ALARM, Tier.WATCH, "habit", Tier.ALARM)
