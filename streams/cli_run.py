@@ -92,6 +92,7 @@ class _Report:
         self._topic = "anomalies" if once else "alerts"
         self._counts = any(item.path.startswith("sim:") for item in configuration.settings.inputs)
         self._found: Counter[str] = Counter()
+        self._alarming: set[str] = set()
         self._began = time.monotonic()
 
     def see(self, records: Sequence[Record]) -> None:
@@ -138,10 +139,18 @@ class _Report:
         data = decode_record(record).data
         if isinstance(data, TemplateCounts):
             self._found["lines"] += sum(section.lines for section in data.sections)
-        elif isinstance(data, Anomaly) and data.status is Status.OPENED:
-            self._found["alarms" if data.tier is Tier.ALARM else "watches"] += 1
-        elif isinstance(data, Anomaly) and data.status is Status.UPDATED and data.rule and data.tier is Tier.ALARM:
-            self._found["raised"] += 1
+        elif isinstance(data, Anomaly):
+            self._note_anomaly(data)
+
+    def _note_anomaly(self, anomaly: Anomaly) -> None:
+        """An alarm counts once, whether it began as one or was raised from a watch, which counted as that."""
+        if anomaly.status is Status.CLEARED:
+            self._alarming.discard(anomaly.anomaly_id)
+        elif anomaly.tier is Tier.ALARM and anomaly.anomaly_id not in self._alarming:
+            self._alarming.add(anomaly.anomaly_id)
+            self._found["alarms"] += 1
+        elif anomaly.tier is Tier.WATCH and anomaly.status is Status.OPENED:
+            self._found["watches"] += 1
 
     def _line(self, pipeline: Pipeline) -> str:
         read: Mapping[str, int] = pipeline.line_source.counters if pipeline.line_source else {}
