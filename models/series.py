@@ -106,11 +106,13 @@ class Series:
         self.slot_of[series_id] = slot
         self.changes += 1
 
-    def raise_severity(self, severity: NDArray[np.int8]) -> None:
-        """Lines came with these severities (0: none came), one for each place: the worst is kept."""
+    def raise_severity(self, severity: NDArray[np.int8], minute: int) -> None:
+        """Lines came in `minute` with these severities (0: none came), one for each place: the worst is kept."""
         if (severity > self.severity).any():
             np.maximum(self.severity, severity, out=self.severity)
-            self.failing |= self.severity >= Severity.ERROR
+            newly = ~self.failing & (self.severity >= Severity.ERROR)
+            self.failing |= newly
+            self.thaw[newly] = minute  # it is learnt later from now on: no minute twice
 
     def point(self, slots: NDArray[np.intp], offset: int, lines: NDArray[np.intp], bucket: int) -> None:
         """Remember the first line of `bucket` that each of these series had in the batch at `offset`."""

@@ -59,7 +59,7 @@ def test_the_least_counted_leaves_for_a_greater_count_and_errors_stay() -> None:
         series.place(FIRST_TEMPLATE + k, f"t{k}", "text", False, 0, False)
     severity = np.zeros(10, np.int8)
     severity[FIRST_TEMPLATE] = 4
-    series.raise_severity(severity)
+    series.raise_severity(severity, 0)
     decayed = np.array([99.0, 0.0, 0.0, 0.0, 5.0, 1.0, 2.0, 1.0])
     kept = [FIRST_TEMPLATE + 2]
     assert series.leaving(decayed, kept, [3, 1, 4]) == [FIRST_TEMPLATE + 4, -1, FIRST_TEMPLATE + 3]
