@@ -54,7 +54,7 @@ def recall_history(reader: HistoryReader) -> Callable[[Asked], HistoryRecalled]:
         return HistoryRecalled(
             effect_id=asked.id,
             correlation_id=question.correlation_id,
-            similar=get_similar_incidents(question.texts, records),
+            similar=get_similar_incidents(question.texts, records, pattern_id=question.pattern_id),
             stats=_pooled(question, reader.stats("")),
             records=len(records),
         )

@@ -74,6 +74,14 @@ def test_at_most_three_are_recalled_and_the_newest_win_ties():
     assert [item.record.correlation_id for item in found] == ["4", "3", "2"]
 
 
+def test_what_began_the_same_way_is_recalled_first_whatever_came_later():
+    whole = past("whole", "pool exhausted", *(f"consequence {n}" for n in range(12)))
+    alike = past("alike", "pool exhausted", "seldom").model_copy(update={"pattern_id": "other"})
+    found = get_similar_incidents(("pool exhausted",), [whole, alike], pattern_id="p")
+    assert [item.record.correlation_id for item in found] == ["whole", "alike"]
+    assert found[0].similarity < 0.35 < found[1].similarity
+
+
 def test_nothing_in_common_is_no_similarity():
     assert weighted_jaccard((), (), {}) == 0.0
     assert get_similar_incidents(("a",), [past("x", "b")]) == ()
