@@ -193,7 +193,6 @@ class Judge:
             if self._cleared_within(slot, Kind.SPIKE, bucket, PAIR_BUCKETS):
                 pair[i] = 0
         usual = np.array([self.state.habits.usual(state.series.ids[slot], bucket) for slot in over.tolist()])
-        usual[state.series.failing[over]] = 0.0
         return judge_counts(
             over, minute[over], pair, scale, state.base, state.series.failing[over], usual, state.limits
         )

@@ -13,6 +13,10 @@ LEAK, JOB, BUSY = "connection failed", "nightly job wrote rows", "request served
 HOUR = 60
 
 
+RARE = (0.91, 0.06, 0.02, 0.01)
+"""Share of minutes with 0, 1, 2 and 3 failures while nothing is wrong: rare, and a little bursty."""
+
+
 class Clockwork:
     """Minutes of one service: requests as noise, a rare failure, and whatever a test adds."""
 
@@ -29,8 +33,8 @@ class Clockwork:
             for tenth in range(6):
                 bucket = (self.minute + minute) * 6 + tenth
                 rows.append((bucket, BUSY, int(self._chance.poisson(5))))
-                if tenth == 0 and self._chance.random() < 0.1:
-                    rows.append((bucket, LEAK, 1))
+                if tenth == 0:
+                    rows.append((bucket, LEAK, int(self._chance.choice(4, p=RARE))))
                 for name, counts in (extra or {}).items():
                     rows.append((bucket, name, counts[minute] // 6 + (tenth < counts[minute] % 6)))
             end = (self.minute + minute + 1) * 60_000
@@ -43,7 +47,8 @@ def alarms(told: list[Anomaly], template: str) -> list[Anomaly]:
     return [a for a in told if a.template_id == template and a.tier is Tier.ALARM and a.status is not Status.CLEARED]
 
 
-RAMP = [2, 1, 1, 7, 9, 19, 54, 40, 55, 45, 51, 47, 54, 53, 59]
+RAMP = [1, 2, 3, 4, 6, 8, 11, 15, 20, 27, 36, 48, 50, 50, 50]
+"""Learnt a minute late, each minute of this makes the next one no surprise."""
 
 
 def test_a_leak_that_creeps_up_is_found_and_found_again_hours_later():
@@ -54,7 +59,7 @@ def test_a_leak_that_creeps_up_is_found_and_found_again_hours_later():
         first = alarms(told, LEAK)[0]
         assert first.kind is Kind.SPIKE
         begun = (shop.minute - len(RAMP)) * 60_000
-        assert first.window.end - begun <= 6 * 60_000  # within two minutes of the first 7 a minute
+        assert first.window.end - begun <= 7 * 60_000
         shop.go(2 * HOUR)
 
 
