@@ -91,7 +91,8 @@ class Cause(NamedTuple):
         return cls(step, Position(topic, int(partition), int(offset)), int(part), int(number))
 
 
-_CAUSE = re.compile(r"([a-z_]+):([a-z-]+)/(\d+)@(\d+)#(\d+)\.(\d+)")
+# Every number fits 64 bits: the text is a stranger's, and what was seen of it is kept.
+_CAUSE = re.compile(r"([a-z_]{1,32}):([a-z-]{1,32})/([0-9]{1,5})@([0-9]{1,18})#([0-9]{1,9})\.([0-9]{1,9})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,11 @@ QUARANTINE_AFTER: Final = 3
 SAVING_SHARE: Final = 0.10
 """A step that is not urgent saves when its checkpoint is at most this share of the bytes it has read since the last."""
 _RAW_KEPT: Final = 4_096
+_WISHES_SPARE: Final = 64
+_ORIGINS_MOST: Final = 10_000
+"""Far more than there are steps and partitions; what a stranger calls itself beyond is not remembered."""
 _UNKNOWN_SIZE: Final = 4_096
+_INBOXES: Final = frozenset(topic.name for topic in TOPICS.values() if topic.inbox_of)
 
 
 class Started(NamedTuple):
@@ -167,7 +171,8 @@ class Unit:
         self._dirty = {}
         self._read_bytes = 0
         self._saved_next = self._next
-        return Cut(Checkpoint(entries, self._pack(), self._next, self._next), started)
+        # Reading again after a restart, the log has more than was taken so far.
+        return Cut(Checkpoint(entries, self._pack(), self._next, max(self._next, self._emitted)), started)
 
     def pending(self) -> Sequence[Started]:
         """After recovery: every effect without an answer, to be started again under its old id."""
@@ -226,9 +231,7 @@ class Unit:
     def _advance(self, record: Record, number: int, part: Part, live: _Live) -> list[Outbound]:
         turn = self.step.advance(self._shared, live.state, part)
         live.state = turn.state
-        live.wake_at = turn.wake_at
-        if turn.wake_at is not None:
-            heapq.heappush(self._wishes, (turn.wake_at, part.key))
+        self._wish(part.key, live, turn.wake_at)
         for name in turn.cancels:
             live.pending.pop(name, None)
         for effect in turn.effects:
@@ -236,6 +239,17 @@ class Unit:
                 live.pending[effect.id] = effect
                 self._started.append(Started(part.key, effect))
         return [self._stamp(record, number, place, part.key, emit) for place, emit in enumerate(turn.emits)]
+
+    def _wish(self, key: str, live: _Live, at: int | None) -> None:
+        """Keep the key's wish. A wish that was moved stays in the heap until it comes to the top: when most of them
+        are such, the heap is built anew, so it never holds much more than one a key.
+        """
+        if at is not None and at != live.wake_at:
+            heapq.heappush(self._wishes, (at, key))
+        live.wake_at = at
+        if len(self._wishes) > _WISHES_SPARE + 2 * len(self._live):
+            self._wishes = [(kept.wake_at, name) for name, kept in self._live.items() if kept.wake_at is not None]
+            heapq.heapify(self._wishes)
 
     def _stamp(self, record: Record, part: int, number: int, key: str, emit: Emit) -> Outbound:
         position = record.position
@@ -271,11 +285,12 @@ class Unit:
 
     def _seen_before(self, event: Event[Any]) -> bool:
         cause = Cause.parse(event.cause) if event.cause else None
-        if cause is None:
+        if cause is None or cause.position.topic not in _INBOXES:  # no step's emission
             return False
         if cause.rank <= self._seen.get(cause.origin, (-1, -1, -1)):
             return True
-        self._seen[cause.origin] = cause.rank
+        if cause.origin in self._seen or len(self._seen) < _ORIGINS_MOST:
+            self._seen[cause.origin] = cause.rank
         return False
 
     def _key(self, key: str) -> _Live:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from toy_pipeline import Split, Total, batch
 
 from connectors.codec import decode, encode
-from connectors.ports import Crash, Outbound, Record
+from connectors.ports import Checkpoint, Crash, Outbound, Record
 from models.errors import GapError, PoisonError
 from models.event import Event
 from models.signal import Change, EffectAnswered, Tick
@@ -131,3 +133,34 @@ def test_emissions_that_the_log_already_has_are_not_emitted_again():
     reborn = Unit(Split(), 0, saved=Checkpoint((), None, 0, 1))
     assert feed(reborn, batch(0)) == []
     assert [event.id for event in feed(reborn, batch(2))] == [event.id for event in feed(unit, batch(2))]
+
+
+@pytest.mark.parametrize("offset", ["9" * 5_000, "9" * 30, "\u0663"])
+def test_a_cause_that_no_step_could_have_written_is_read_past_and_saved_without_harm(offset):
+    unit = Unit(Total(), 0)
+    first = replace(change("1"), cause=f"split:logs/0@{offset}#0.0")
+    assert len(feed(unit, first, replace(first, id="again"))) == 2
+    assert unit.cut() is not None
+
+
+def test_strangers_who_call_themselves_steps_do_not_make_a_unit_grow():
+    unit = Unit(Total(), 0)
+    feed(unit, *(replace(change("1"), cause=f"x:nowhere/{number}@1#0.0") for number in range(100)))
+    assert unit.cut().checkpoint.shared.startswith(b"\0\0\0\2{}")
+    feed(unit, *(replace(change("1"), cause=f"x:logs/{number}@1#0.0") for number in range(10_100)))
+    assert unit.cut().checkpoint.shared.count(b"x:logs/") == 10_000
+
+
+def test_wishes_that_were_moved_are_forgotten():
+    unit = Unit(Total(), 0)
+    for number in range(2_000):
+        feed(unit, change("1"), logged_at=1_000 + number)  # each moves the wish
+    assert len(unit._wishes) < 100
+    assert [tick.at for tick in unit.due(10_000)] == [7_999]
+
+
+def test_a_checkpoint_on_the_way_back_to_where_it_was_keeps_what_the_log_already_has():
+    saved = Checkpoint((), None, 0, 5)
+    unit = Unit(Total(), 0, saved=saved)
+    feed(unit, change("1"), change("1"))
+    assert unit.cut().checkpoint.emitted == 5
