@@ -29,7 +29,7 @@ from models.window import BUCKETS_A_MINUTE
 from streams.detect_buckets import close_until
 from streams.detect_health import has_open_or_recent_alarm, health_of
 from streams.detect_judge import Judge
-from streams.detect_rows import Rows, check_section, rows_of, take_rows
+from streams.detect_rows import LAST_BUCKET, Rows, check_pointer, check_section, rows_of, take_rows
 from streams.detect_sources import MAX_LEAD_MS, DetectShared, check_coverage, cover, coverage_of, link
 from streams.step import Emit, Keeper, ModelKeeper, Part, Turn
 
@@ -83,7 +83,8 @@ class Detect:
         if not isinstance(event.data, TemplateCounts):
             return shared, ()
         counts = event.data
-        check_coverage(counts.sources, event.at)
+        check_pointer(counts.input)
+        check_coverage(counts.sources, event.at, event.logged_at)
         for section in counts.sections:
             check_section(section)
         return shared, self._parts(shared, event)
@@ -149,6 +150,9 @@ class Detect:
         slots: dict[int, NDArray[np.intp]] = {}
         named = -1
         for rows, section in work:
+            if not 0 <= rows.bucket <= LAST_BUCKET:
+                state.lose("late" if rows.bucket < 0 else "future", int(rows.n.sum()))
+                continue
             if state.next_bucket < 0:
                 state.start(rows.bucket)
             if rows.bucket < state.next_bucket:

@@ -7,7 +7,7 @@ them: known series by slot, templates never seen by id, in bounded memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,16 @@ from models.errors import ContractError
 from models.log import Severity
 from models.series import ERRORS, OVERFLOW, TOTAL
 from models.service_state import OpenBucket, ServiceState, Unborn
-from models.template import Section
+from models.template import BUCKET_MS, BatchPointer, Section
 
-__all__ = ["Rows", "bound_fresh", "check_section", "rows_of", "take_rows"]
+__all__ = ["LAST_BUCKET", "Rows", "bound_fresh", "check_pointer", "check_section", "rows_of", "take_rows"]
 
 WordTest = Callable[[str], bool]
+LAST_BUCKET: Final = (1 << 31) - 1
+"""The last bucket that 32 bits hold, in the year 2650."""
+_FARTHEST: Final = (1 << 53) // BUCKET_MS  # what mine counts at most
+_MOST_LINES: Final = 1 << 20  # of a batch, whose lines are 2,000 at most where a connector of ours made it
+_LEVELS: Final = frozenset(int(level) for level in Severity)
 
 
 class Rows(NamedTuple):
@@ -32,15 +37,28 @@ class Rows(NamedTuple):
     first_line: NDArray[np.intp]
 
 
+def check_pointer(pointer: BatchPointer) -> None:
+    """Raises ContractError for a batch that can stand nowhere in a log."""
+    if not (0 <= pointer.partition <= LAST_BUCKET and 0 <= pointer.offset < 1 << 62):
+        place = f"{pointer.topic}/{pointer.partition}@{pointer.offset}"[:200]
+        raise ContractError("pointer_invalid", f"no batch of lines stands at {place}")
+
+
 def check_section(section: Section) -> None:
-    """Raises ContractError for columns that do not fit each other."""
+    """Raises ContractError for columns that do not fit each other, and for numbers that nothing can be counted with."""
     rows, names = len(section.template), len(section.templates)
     if not rows == len(section.bucket) == len(section.n) == len(section.first_line):
         raise ContractError("columns_differ", f"section {section.service!r}: its columns have different lengths")
     if rows and (min(section.template) < 0 or max(section.template) >= names):
         raise ContractError("template_unknown", f"section {section.service!r} has rows of templates it does not list")
-    if rows and (min(section.n) < 1 or min(section.bucket) < 0):
-        raise ContractError("row_invalid", f"section {section.service!r} has a count below 1 or a time before 1970")
+    if rows and (min(section.n) < 1 or sum(section.n) > _MOST_LINES):
+        raise ContractError("row_invalid", f"section {section.service!r}: counts must be 1..{_MOST_LINES} in all")
+    if rows and not -_FARTHEST - 1 <= min(section.bucket) <= max(section.bucket) <= _FARTHEST:
+        raise ContractError("row_invalid", f"section {section.service!r}: times must be within ±2^53 ms of 1970")
+    if rows and not 0 <= min(section.first_line) <= max(section.first_line) < _MOST_LINES:
+        raise ContractError("row_invalid", f"section {section.service!r}: first lines must be 0..{_MOST_LINES - 1}")
+    if not _LEVELS.issuperset(template.severity for template in section.templates):
+        raise ContractError("row_invalid", f"section {section.service!r}: severities must be 0..{max(Severity)}")
 
 
 def rows_of(section: Section) -> Iterator[Rows]:
@@ -54,7 +72,7 @@ def rows_of(section: Section) -> Iterator[Rows]:
         yield Rows(int(bucket[0]), template, n, first_line)
         return
     order = np.argsort(bucket, kind="stable")
-    starts = np.flatnonzero(np.diff(bucket[order], prepend=-1)).tolist()
+    starts = [0, *(np.flatnonzero(np.diff(bucket[order])) + 1).tolist()]
     for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
         part = order[start:end]
         yield Rows(int(bucket[part[0]]), template[part], n[part], first_line[part])

@@ -39,6 +39,7 @@ __all__ = [
 MAX_LEAD_MS: Final = 3_600_000
 """How far event time may run ahead of the connector's clock, and a service's newest source ahead of its oldest."""
 
+_FARTHEST_MS = 1 << 53
 _LIVE_MS = 3 * HEARTBEAT_MS
 _LAG_MS = _LIVE_MS + LATENESS_MS
 _FORGET_MS = 86_400_000
@@ -79,9 +80,18 @@ class Moves(NamedTuple):
     resumed: dict[str, list[str]]
 
 
-def check_coverage(sources: Iterable[CoveredSource], at: int) -> None:
-    """Raises ContractError where a source claims to be complete to more than an hour after its connector's clock."""
+def check_coverage(sources: Iterable[CoveredSource], at: int, logged_at: int) -> None:
+    """Raises ContractError where a connector's clock `at` is more than an hour ahead of the log's (0: not logged), and
+    where a source claims to be complete to more than an hour after that clock. The newest clock is kept: one that is
+    years ahead would hide every stall until then.
+    """
+    if at < 0 or (logged_at and at > logged_at + MAX_LEAD_MS):
+        raise ContractError("clock_wrong", f"the connector's clock says {at}, the log's {logged_at}: correct the first")
     for source in sources:
+        if source.covered_until < -_FARTHEST_MS:
+            raise ContractError(
+                "covered_until_invalid", f"source {source.source_id!r}: ms must be within ±2^53 of 1970"
+            )
         if source.covered_until > at + MAX_LEAD_MS:
             raise ContractError(
                 "covered_until_in_future",
