@@ -9,6 +9,7 @@ import random
 import subprocess
 import threading
 from contextlib import contextmanager
+from time import monotonic_ns
 from types import SimpleNamespace
 
 import pytest
@@ -179,7 +180,7 @@ def test_a_clock_that_goes_backwards_leaves_the_log_in_order_and_loses_nothing(t
         number = next(readings)
         return (first + number * 100 - (hour if number >= 3 else 0)) * 1_000_000
 
-    monkeypatch.setattr("connectors.clock.time", SimpleNamespace(time_ns=wall))
+    monkeypatch.setattr("connectors.clock.time", SimpleNamespace(time_ns=wall, monotonic_ns=monotonic_ns))
     configuration = read_settings(None, {"inputs": [{"path": str(log)}], "data": str(tmp_path / "data")})
     for lines in (30, 60):
         follow(configuration, tmp_path / "data", lines)
