@@ -33,7 +33,7 @@ class _Place(NamedTuple):
 
 def answer(performers: Mapping[str, Performer], unit: Unit, started: Started, clock: Clock) -> Outbound:
     """Carry out one effect now; its answer as a message for the unit's inbox, under the same key."""
-    return _message(_perform(performers, started.effect), _Place(unit.step.inbox, unit.partition), started, clock.now())
+    return _answer(performers, _Place(unit.step.inbox, unit.partition), started, clock)
 
 
 class EffectPool:
@@ -74,21 +74,22 @@ class EffectPool:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, place: _Place, started: Started) -> None:
-        data = _perform(self._performers, started.effect)
-        self._done.put((started.effect.id, _message(data, place, started, self._clock.now())))
+        self._done.put((started.effect.id, _answer(self._performers, place, started, self._clock)))
 
 
-def _perform(performers: Mapping[str, Performer], effect: Effect) -> Contract:
+def _answer(performers: Mapping[str, Performer], place: _Place, started: Started, clock: Clock) -> Outbound:
+    effect = started.effect
     performer = performers.get(effect.kind)
     if performer is None:
-        return EffectAnswered(
-            effect_id=effect.id, kind=effect.kind, ok=False, error=f"nothing here can {effect.kind!r}: not configured"
-        )
-    try:
-        return performer(effect)
-    except Exception as error:  # noqa: BLE001 - an edge: whatever the world raises is the effect's answer
-        _log.warning("effect failed", effect=effect.id, kind=effect.kind, error=repr(error))
-        return EffectAnswered(effect_id=effect.id, kind=effect.kind, ok=False, error=f"{type(error).__name__}: {error}")
+        failure = f"nothing here can {effect.kind!r}: not configured"
+    else:
+        try:  # an answer that cannot be written down is none: nobody would hear of it
+            return _message(performer(effect), place, started, clock.now())
+        except Exception as error:  # noqa: BLE001 - an edge: whatever the world raises is the effect's answer
+            _log.warning("effect failed", effect=effect.id, kind=effect.kind, error=repr(error))
+            failure = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode()
+    data = EffectAnswered(effect_id=effect.id, kind=effect.kind, ok=False, error=failure)
+    return _message(data, place, started, clock.now())
 
 
 def _message(data: Contract, place: _Place, started: Started, now: int) -> Outbound:
