@@ -20,6 +20,7 @@ from connectors.simulator_spec import SimulatorSpec, parse_simulator_spec
 from connectors.world_shop import simulated_catalog
 from models.catalog import Catalog
 from models.errors import ConfigError
+from models.incident import Incident
 from models.log import Severity
 from models.policy import Mode, Policy
 from models.runbook import Prior
@@ -59,6 +60,17 @@ class Side:
     errors: dict[int, int] = field(default_factory=dict)
     """Lines of severity ERROR or worse, by minute since the epoch."""
     _told: set[tuple[str, str, str]] = field(default_factory=set)
+    _cids: dict[str, str] = field(default_factory=dict)
+    _failed_before: int = 0
+
+    def part(self) -> None:
+        """From here on this world is one of two: what failed before is the past of both."""
+        simulation = self.pipeline.simulation
+        self._failed_before = len(simulation.world.failures) if simulation else 0
+
+    def cid_of(self, moment: Moment) -> str:
+        """The incident a moment belongs to, an anomaly's too; "" where there is none."""
+        return moment.cid or self._cids.get(moment.subject, "")
 
     def see(self, records: Sequence[Record]) -> None:
         """An observer of the side's host."""
@@ -70,15 +82,18 @@ class Side:
                 if record.topic == "signals" and event.type == "anomaly":
                     continue  # it was told from `anomalies`
                 moment = tell(event)
-                if moment is not None and (moment.cid, moment.verb, moment.text) not in self._told:
-                    self._told.add((moment.cid, moment.verb, moment.text))
+                if moment is not None and (moment.cid, moment.verb, moment.subject) not in self._told:
+                    self._told.add((moment.cid, moment.verb, moment.subject))
                     self.moments.append(moment)
+                if isinstance(event.data, Incident):
+                    self._cids.update((signal.anomaly_id, event.data.correlation_id) for signal in event.data.signals)
 
     @property
     def failures(self) -> list[Truth]:
-        """What really failed, as the world itself knows."""
+        """What really failed since the worlds parted, as the world itself knows."""
         simulation = self.pipeline.simulation
-        return [Truth(f.at, f"{f.service} {f.kind}", f.cause) for f in simulation.world.failures] if simulation else []
+        failures = simulation.world.failures[self._failed_before :] if simulation else []
+        return [Truth(each.at, f"{each.service} {each.kind}", each.cause) for each in failures]
 
     @property
     def now(self) -> int:
@@ -121,6 +136,8 @@ class Demo:
         alone = self.folder / "without"
         shutil.copytree(self.acting_folder, alone)
         sides = self._open("with Foreshock", self.acting_folder, acting=True), self._open("alone", alone, acting=False)
+        for side in sides:
+            side.part()
         with sides[0].pipeline, sides[1].pipeline:
             more = True
             while more:

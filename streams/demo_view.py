@@ -132,9 +132,9 @@ def _picture(sides: tuple[Side, Side], console: Console) -> RenderableType:
 
 def _panel(side: Side, width: int) -> Panel:
     rows = Table.grid(padding=(0, 1))
-    rows.add_column(no_wrap=True)
-    rows.add_column(no_wrap=True)
-    rows.add_column(overflow="ellipsis", no_wrap=True)
+    rows.add_column(no_wrap=True, width=8)
+    rows.add_column(no_wrap=True, width=8)
+    rows.add_column(overflow="ellipsis", no_wrap=True, width=max(20, width - 22))
     for moment in side.moments[-_ROWS:]:
         rows.add_row(
             Text(_clock(moment.at), style="dim"),
@@ -150,16 +150,17 @@ def _panel(side: Side, width: int) -> Panel:
         else Text("serving", "green")
     )
     return Panel(
-        Group(Text.assemble("errors a minute ", (_sparkline(side), "red")), state, rows),
+        Group(Text.assemble("errors ", (_sparkline(side, width - 12), "red")), state, rows),
         title=side.name,
         width=width,
         box=box.ROUNDED,
     )
 
 
-def _sparkline(side: Side) -> str:
+def _sparkline(side: Side, columns: int) -> str:
+    """Error lines a minute in the last hour, or as much of it as there are columns."""
     now = side.now // 60_000
-    counts = [side.errors.get(minute, 0) for minute in range(now - _MINUTES + 1, now + 1)]
+    counts = [side.errors.get(minute, 0) for minute in range(now - min(_MINUTES, columns) + 1, now + 1)]
     top = max(*counts, 20)
     return "".join(_BARS[min(len(_BARS) - 1, -(-count * (len(_BARS) - 1) // top))] for count in counts)
 
@@ -168,7 +169,7 @@ def _conclude(console: Console, demo: Demo, sides: tuple[Side, Side]) -> None:
     table = Table(title="What happened when", box=box.SIMPLE, title_justify="left")
     for name in ("time", "verb", "what"):
         table.add_column(name, no_wrap=name != "what", overflow="fold")
-    for cid, moments in _by_incident(sides[0].moments):
+    for cid, moments in _by_incident(sides[0]):
         table.add_section()
         table.add_row("", "[bold]incident", f"[bold]{cid}")
         for moment in moments:
@@ -177,9 +178,11 @@ def _conclude(console: Console, demo: Demo, sides: tuple[Side, Side]) -> None:
     for side in sides:
         failures = side.failures
         told = "; ".join(f"{truth.what} at {_clock(truth.at)} ({truth.cause})" for truth in failures) or "nothing"
-        console.print(f"[bold]{side.name}[/]: what failed, as the world itself knows: {told}", soft_wrap=True)
+        worst = max(side.errors.values(), default=0)
+        console.print(f"[bold]{side.name}[/]: at most {worst} error lines a minute. Failed: {told}", soft_wrap=True)
+    console.print("[dim]What failed is told by the world itself, since the two parted at 06:55.[/]")
     console.print("\nTry next:")
-    cids = [cid for cid, _ in _by_incident(sides[0].moments)]
+    cids = [cid for cid, _ in _by_incident(sides[0])]
     data = demo.acting_folder
     for command in _next_commands(data, cids):
         console.print(f"  {command}", soft_wrap=True)
@@ -194,13 +197,14 @@ def _next_commands(data: Path, cids: Sequence[str]) -> Iterator[str]:
     yield "foreshock init && foreshock run --once --input /var/log/syslog"
 
 
-def _by_incident(moments: Sequence[Moment]) -> list[tuple[str, list[Moment]]]:
+def _by_incident(side: Side) -> list[tuple[str, list[Moment]]]:
     """The moments of each incident in which something was ordered, in order."""
-    acted = {moment.cid for moment in moments if moment.verb == "command"}
+    acted = {moment.cid for moment in side.moments if moment.verb == "command"}
     found: dict[str, list[Moment]] = {}
-    for moment in moments:
-        if moment.cid in acted:
-            found.setdefault(moment.cid, []).append(moment)
+    for moment in side.moments:
+        cid = side.cid_of(moment)
+        if cid in acted:
+            found.setdefault(cid, []).append(moment)
     return list(found.items())
 
 

@@ -20,12 +20,16 @@ __all__ = ["Moment", "tell"]
 
 
 class Moment(NamedTuple):
-    """One line of the story: when (ms, of the log), whose incident ("" before there is one), which verb, what."""
+    """One line of the story: when (ms, of the log), whose incident ("" before there is one), which verb, what.
+
+    `subject` is what it is about (an anomaly's id, else the text): said again of the same subject, it is no news.
+    """
 
     at: int
     cid: str
     verb: str
     text: str
+    subject: str
 
 
 def tell(event: Event[Any]) -> Moment | None:
@@ -36,11 +40,12 @@ def tell(event: Event[Any]) -> Moment | None:
     if told is None:
         return None
     verb, text = told
-    return Moment(event.logged_at, event.cid or getattr(data, "correlation_id", ""), verb, text)
+    subject = data.anomaly_id if isinstance(data, Anomaly) else text
+    return Moment(event.logged_at, event.cid or getattr(data, "correlation_id", ""), verb, text, subject)
 
 
 def _anomaly(data: Anomaly) -> tuple[str, str] | None:
-    if data.tier is not Tier.ALARM or data.status is Status.CLEARED or data.revision > 1:
+    if data.tier is not Tier.ALARM or data.status is Status.CLEARED:
         return None
     what = f'"{data.text}"' if data.text else data.kind.replace("_", " ")
     return "detect", (
@@ -63,16 +68,21 @@ def _change(data: Change) -> tuple[str, str]:
 
 def _incident(data: Incident) -> tuple[str, str] | None:
     if data.revision == 1:
-        return "join", f"incident opened: {data.primary}"
+        return "join", f"incident opened: {_beginning(data)}"
     if data.history_recalled and data.status == "open" and data.similar and not data.closed_at:
         best = data.similar[0]
         ended = "failed" if best.record.failed else "did not fail"
         acted = f"after {best.record.runbook_id}" if best.record.acted else "nobody acted"
-        return "recall", (
-            f"{len(data.similar)} similar; closest {best.record.correlation_id} "
-            f"({best.similarity:.0%} alike: {ended}, {acted})"
-        )
+        alike = "began the same way" if best.record.pattern_id == data.pattern_id else f"{best.similarity:.0%} alike"
+        return "recall", f"{len(data.similar)} similar; {best.record.correlation_id} {alike}: it {ended}, {acted}"
     return None
+
+
+def _beginning(data: Incident) -> str:
+    if not data.signals:
+        return data.primary
+    first = data.signals[0]
+    return f'{first.kind.replace("_", " ")} of "{first.text}"' if first.text else first.kind.replace("_", " ")
 
 
 def _prediction(data: Prediction) -> tuple[str, str]:
@@ -99,6 +109,8 @@ def _decision(data: Decision) -> tuple[str, str]:
 def _alert(data: Alert) -> tuple[str, str] | None:
     if data.stage in (AlertStage.OPENED, AlertStage.PREDICTED):
         return None
+    if data.stage is AlertStage.RESOLVED:
+        return "alert", "resolved"
     advice = f" → {data.recommendation}" if data.recommendation else ""
     return "alert", f"[{data.severity}] {data.title}{advice}"
 
