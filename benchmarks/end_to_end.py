@@ -30,12 +30,12 @@ _REQUIRED_SPEED: Final = 200_000
 _REQUIRED_SHARE: Final = 0.4
 
 
-def run(repeats: int = 3) -> list[Row]:
-    """Speeds, the required one and the required share of the floor. Raises MissingDataError."""
+def run(repeats: int = 3, total: int = _LINES) -> list[Row]:
+    """Speeds over `total` lines, the required one and the required share of the floor. Raises MissingDataError."""
     rows = []
     for name, a_second, required in (("dense", 1_000, True), ("sparse", 100, False)):
         with tempfile.TemporaryDirectory() as folder:
-            paths = _files(Path(folder), a_second)
+            paths = _files(Path(folder), total, a_second)
             said = subprocess.run(
                 [sys.executable, "-m", "benchmarks.end_to_end", str(repeats), *map(str, paths)],
                 stdout=subprocess.PIPE,
@@ -53,9 +53,9 @@ def run(repeats: int = 3) -> list[Row]:
     return rows
 
 
-def _files(folder: Path, a_second: int) -> list[Path]:
+def _files(folder: Path, total: int, a_second: int) -> list[Path]:
     systems = load()
-    minutes = _LINES / a_second / 60
+    minutes = total / a_second / 60
     return [
         write(folder / f"{system.name}.log", cycled(system, minutes, a_second * 60 / len(systems)))
         for system in systems

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
-import toy_pipeline
+from fork_server import fork_server
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_pipeline import PARTITIONS, Split, Total, ask, batch, contents, run_lockstep, run_lockstep_telling
@@ -33,21 +32,19 @@ def undisturbed(tmp_path_factory):
     return folder
 
 
-def test_killed_fifty_times_gives_the_log_of_an_undisturbed_run(tmp_path, undisturbed, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(toy_pipeline.__file__).parent))  # for the fork server's preload
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["toy_pipeline"])
+def test_killed_fifty_times_gives_the_log_of_an_undisturbed_run(tmp_path, undisturbed):
     chance = random.Random(11)
     stopped_at = []
-    while len(stopped_at) < 50:
-        here, there = context.Pipe()
-        process = context.Process(target=run_lockstep_telling, args=(tmp_path, BATCHES, there))
-        process.start()
-        here.recv()
-        process.join(chance.random() * 0.06)
-        process.kill()
-        process.join()
-        stopped_at.append(committed(tmp_path))
+    with fork_server() as context:
+        while len(stopped_at) < 50:
+            here, there = context.Pipe()
+            process = context.Process(target=run_lockstep_telling, args=(tmp_path, BATCHES, there))
+            process.start()
+            here.recv()
+            process.join(chance.random() * 0.06)
+            process.kill()
+            process.join()
+            stopped_at.append(committed(tmp_path))
     assert len({at for at in stopped_at if 0 < at < BATCHES}) >= 20, stopped_at  # it was killed on its way
     run_lockstep(tmp_path, BATCHES)
     assert contents(tmp_path, *TOPICS) == contents(undisturbed, *TOPICS)
