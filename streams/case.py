@@ -28,6 +28,11 @@ __all__ = ["CaseStep"]
 _LAST_TIME: Final = 253_402_300_799_999
 """9999-12-31T23:59:59.999Z: the last time a correlation id can name."""
 _APPLICATIONS_MOST: Final = 10_000
+_KEY_MOST: Final = 512
+_BYTES_MOST: Final = 65_536
+"""Bytes of one event's data. A case keeps up to 100 events and writes them all at every turn: sixty with texts of 1 MB
+took it a minute. Answers of effects and catalogs, which are this deployment's own, may be longer.
+"""
 
 
 class CaseStep:
@@ -62,6 +67,9 @@ class CaseStep:
             verify(data, self._keys)
         if not event.key:
             raise ContractError("no application", f"{event.type} without a key: name its application")
+        if len(event.key) > _KEY_MOST or len(data.model_dump_json().encode()) > _BYTES_MOST:
+            sizes = f"a key of at most {_KEY_MOST} characters and data of at most {_BYTES_MOST} bytes"
+            raise ContractError("too large", f"{event.type}: a signal has {sizes}")
         if event.key not in shared.applications and len(shared.applications) < _APPLICATIONS_MOST:
             shared.applications.append(event.key)
         return shared, (Part(event.key, event),)

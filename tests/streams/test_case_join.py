@@ -293,3 +293,12 @@ def test_a_silent_service_has_failed():
     rig.say(anomaly(kind=Kind.SERVICE_SILENT, text="", expected=60, observed=0))
     assert rig.last(Incident).failed
     assert rig.last(Prediction).question == "diagnose"
+
+
+def test_a_signal_too_large_to_be_kept_is_a_dead_letter():
+    rig = watching()
+    rig.say(infra("e" * 70_000))
+    rig.say(infra(), key="k" * 600)
+    assert [letter.reason for letter in rig.of(DeadLetter)] == ["too large", "too large"]
+    rig.say(infra("e" * 60_000))
+    assert len(rig.of(Incident)) == 2  # with the history recalled
