@@ -28,7 +28,7 @@ from models.errors import ConfigError
 from models.series import FIRST_TEMPLATE
 from models.service_state import ServiceState
 from models.template import TemplateCounts
-from streams.rendering import note
+from streams.rendering import harmless_json, note
 from streams.wiring import Opening, Pipeline
 
 __all__ = ["RunOptions", "check", "init", "run"]
@@ -99,7 +99,7 @@ class _Report:
         """An observer of the host."""
         for record in records:
             if record.topic == self._topic:
-                sys.stdout.buffer.write(record.value + b"\n")
+                sys.stdout.buffer.write(harmless_json(record.value.decode()).encode() + b"\n")
             if record.topic in ("anomalies", "dead-letters") or (self._counts and record.topic == "counts"):
                 self._note(record)
         sys.stdout.flush()

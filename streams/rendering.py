@@ -21,7 +21,18 @@ from rich.text import Text
 
 from models.redaction import REDACTED, redact
 
-__all__ = ["clean", "note", "put", "put_json", "put_table", "raw_text", "redacted", "shown", "time_text"]
+__all__ = [
+    "clean",
+    "harmless_json",
+    "note",
+    "put",
+    "put_json",
+    "put_table",
+    "raw_text",
+    "redacted",
+    "shown",
+    "time_text",
+]
 
 _NO_WRAP_WIDTH: Final = 100_000
 """Columns of a "terminal" that is none: a line in a pipe is never folded."""
@@ -57,10 +68,15 @@ def redacted(value: Any, name: str = "") -> Any:
 def put_json(value: Any) -> None:
     """One JSON value as one line on stdout, redacted; characters a terminal would obey are `\\u` escapes."""
     text = json.dumps(redacted(value), ensure_ascii=False, separators=(",", ":"))
-    if not text.isprintable():
-        text = "".join(char if _is_harmless(char) else _json_escape(char) for char in text)
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{harmless_json(text)}\n")
     sys.stdout.flush()
+
+
+def harmless_json(text: str) -> str:
+    """The same JSON with every character that a terminal would obey as a `\\u` escape."""
+    if text.isprintable():
+        return text
+    return "".join(char if _is_harmless(char) else _json_escape(char) for char in text)
 
 
 def put(what: Any) -> None:

@@ -5,6 +5,7 @@ physical line is accounted for.
 from __future__ import annotations
 
 import base64
+import json
 import random
 import subprocess
 import threading
@@ -199,3 +200,19 @@ def follow(configuration, folder, lines: int) -> None:
     with Pipeline(configuration, Opening()) as pipeline:
         pipeline.host.observe(lambda _: stop.set() if accounted(folder)[0] >= lines else None)
         pipeline.run(stop)
+
+
+def test_no_character_that_a_terminal_would_obey_gets_from_a_line_to_standard_output(tmp_path):
+    service = "shop\u009b31m\u202e\x7f"
+    with (tmp_path / "app.log").open("w") as file:
+        for minute in range(60):
+            for number in range(200 if minute == 59 else 5 + minute % 2):
+                at = f"2026-05-04T10:{minute:02d}:{number % 60:02d}Z"
+                line = {"time": at, "service": service, "level": "error", "message": "write failed\u009bJ\u2066"}
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    said = foreshock("run", "--once", "--input", tmp_path / "app.log", "--data", tmp_path / "data")
+    assert said.returncode == 0, said.stderr
+    found = [json.loads(line) for line in said.stdout.splitlines()]
+    assert {anomaly["key"] for anomaly in found} == {service}
+    assert any("\u009bJ\u2066" in anomaly["data"]["text"] for anomaly in found)
+    assert [char for char in said.stdout + said.stderr if not char.isprintable() and char != "\n"] == []
