@@ -46,6 +46,7 @@ def signal_of(anomaly: Anomaly, at: int, earlier: IncidentSignal | None = None) 
         severity=anomaly.severity,
         observed=anomaly.observed,
         expected=anomaly.expected,
+        window_minutes=(anomaly.window.end - anomaly.window.start) / 60_000,
         sigma=anomaly.sigma,
         log10_p=anomaly.log10_p,
         opened_at=anomaly.opened_at,

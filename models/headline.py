@@ -52,7 +52,8 @@ def _signal_line(signal: IncidentSignal) -> str:
         return f"{service}: a log source has stalled"
     what = f'"{_cut(escape(signal.text), _TEXT)}"' if signal.text else "all lines"
     new = "never seen before, " if signal.kind == Kind.NOVELTY else ""
-    figures = f"{signal.observed:g} in the last minute"
+    over = "the last minute" if signal.window_minutes == 1 else f"{signal.window_minutes:g} minutes"
+    figures = f"{signal.observed:g} in {over}"
     if not new:
         figures += f", expected {signal.expected:.1f}, {signal.sigma:.1f}σ"
     return f"{service}: {what} {new}{figures}"

@@ -33,6 +33,8 @@ class IncidentSignal(Model):
     severity: int
     observed: float
     expected: float
+    window_minutes: float = 1.0
+    """Over how long it was observed and expected."""
     sigma: float
     log10_p: float
     opened_at: int

@@ -48,8 +48,10 @@ def _anomaly(data: Anomaly) -> tuple[str, str] | None:
     if data.tier is not Tier.ALARM or data.status is Status.CLEARED:
         return None
     what = f'"{data.text}"' if data.text else data.kind.replace("_", " ")
+    minutes = (data.window.end - data.window.start) / 60_000
+    over = "the last minute" if minutes == 1 else f"{minutes:g} minutes"
     return "detect", (
-        f"{data.service}: {what} {data.observed:.0f} in the last minute, expected {data.expected:.1f}, "
+        f"{data.service}: {what} {data.observed:.0f} in {over}, expected {data.expected:.1f}, "
         f"{data.sigma:.1f}σ ({data.kind})"
     )
 
@@ -69,7 +71,9 @@ def _change(data: Change) -> tuple[str, str]:
 def _incident(data: Incident) -> tuple[str, str] | None:
     if data.revision == 1:
         return "join", f"incident opened: {_beginning(data)}"
-    if data.history_recalled and data.status == "open" and data.similar and not data.closed_at:
+    if data.history_recalled and data.status == "open" and not data.similar:
+        return "recall", "no similar incident so far"
+    if data.history_recalled and data.status == "open":
         best = data.similar[0]
         ended = "failed" if best.record.failed else "did not fail"
         acted = f"after {best.record.runbook_id}" if best.record.acted else "nobody acted"
