@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
+
+from pydantic import Field
 
 from models.event import Contract, Model
 from models.runbook import Prior
 
 __all__ = ["HistoryRecalled", "HistoryRecord", "PatternStats", "SimilarIncident", "Tally"]
 
+_MOST_OUTCOMES: Final = 1_000_000.0
+"""Beyond it the Beta quantiles lose their meaning; a row of its own never exceeds 20, for outcomes fade."""
+
 
 class Tally(Model):
     """Outcomes, good and bad; fractions because they decay (MATH.md F, gamma 0.95)."""
 
-    ok: float = 0.0
-    bad: float = 0.0
+    ok: float = Field(default=0.0, ge=0, le=_MOST_OUTCOMES)
+    bad: float = Field(default=0.0, ge=0, le=_MOST_OUTCOMES)
 
 
 class PatternStats(Contract):

@@ -6,6 +6,7 @@ import random
 from itertools import product
 
 import pytest
+from pydantic import ValidationError
 from scipy import integrate
 from scipy.stats import beta as scipy_beta
 
@@ -166,3 +167,15 @@ def share_open(true_rate: float, prior: Prior, outcomes: int, worlds: int = 500)
 def test_the_gate_opens_as_often_as_measured(true_rate, prior, outcomes, table):
     """±0.05: 500 worlds (σ ≤ 0.019), and the table is without decay (which moves it by ≤ 0.01)."""
     assert share_open(true_rate, prior, outcomes) == pytest.approx(table, abs=0.05)
+
+
+@pytest.mark.parametrize("ok", [-5.0, 1e300, 1e308])
+def test_outcomes_that_nobody_can_have_counted_are_refused(ok):
+    with pytest.raises(ValidationError, match="ok"):
+        Tally(ok=ok, bad=1.0)
+
+
+def test_the_most_outcomes_that_are_taken_still_give_a_quantile():
+    for ok, bad in ((1e6, 0.0), (0.0, 1e6), (1e6, 1e6)):
+        posterior = pool(UNINFORMED, Tally(ok=ok, bad=bad), Tally(ok=ok, bad=bad))
+        assert abs(beta_quantile(0.1, posterior) - posterior.mean) < 0.01
