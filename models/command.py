@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, JsonValue
 
 from models.event import Contract, Model
+from models.policy import YEAR_SECONDS
 
 __all__ = ["Command", "JournalEntry", "Outcome", "SeriesRef"]
 
@@ -38,9 +39,9 @@ class Command(Contract):
     series: tuple[SeriesRef, ...] = ()
     services: tuple[str, ...] = ()
     """Services whose guard signal is watched."""
-    cooldown_seconds: float
+    cooldown_seconds: float = Field(ge=0, le=YEAR_SECONDS)
     lock_after_failures: int
-    lock_seconds: float
+    lock_seconds: float = Field(ge=0, le=YEAR_SECONDS)
     detected_at: int
     issued_at: int
     expires_at: int

@@ -23,7 +23,7 @@ class ModelAnswered(Contract):
     model_id: str
     input_tokens: int = 0
     output_tokens: int = 0
-    cost_usd: float = 0.0
+    cost_usd: float = Field(default=0.0, ge=0, le=1_000_000)
 
 
 class Prediction(Contract):
@@ -46,6 +46,6 @@ class Prediction(Contract):
     model_id: str = ""
     prompt_digest: str = ""
     evidence_digest: str
-    cost_usd: float = 0.0
+    cost_usd: float = Field(default=0.0, ge=0, le=1_000_000)
     summary: str = ""
     reason: str = ""

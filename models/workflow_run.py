@@ -16,6 +16,7 @@ from __future__ import annotations
 from models.audit import Stage
 from models.command import Command
 from models.jitter import full_jitter_ms
+from models.nesting import MAX_DEPTH, too_deep
 from models.runbook import Retry, Reversibility
 from models.signal import EffectAnswered
 from models.workflow import ENDED, Branch, BranchStatus, Phase, Reading, TargetState, Verifying, Workflow
@@ -60,6 +61,9 @@ def receive(state: TargetState, command: Command, moves: Moves) -> None:
 
 def take_answer(state: TargetState, answer: EffectAnswered, moves: Moves) -> None:
     """Take the answer of a call. One that nobody waits for any more is counted and ignored."""
+    if too_deep(answer.result):
+        nested = {"ok": False, "result": {}, "error": f"the answer is nested more than {MAX_DEPTH} levels deep"}
+        answer = answer.model_copy(update=nested)
     flow = state.workflow
     branch = _branch_of(flow, answer.effect_id)
     if flow is None:

@@ -13,7 +13,8 @@ from models.case import CaseShared, CaseState, PredictState
 from models.catalog import Catalog
 from models.errors import ContractError
 from models.event import Event
-from models.signal import Control, Review
+from models.nesting import MAX_DEPTH, too_deep
+from models.signal import Control, InfraEvent, Review
 from models.signing import KeyRing, verify
 from streams.alert import tell
 from streams.casework import Work
@@ -70,6 +71,8 @@ class CaseStep:
         if len(event.key) > _KEY_MOST or len(data.model_dump_json().encode()) > _BYTES_MOST:
             sizes = f"a key of at most {_KEY_MOST} characters and data of at most {_BYTES_MOST} bytes"
             raise ContractError("too large", f"{event.type}: a signal has {sizes}")
+        if isinstance(data, InfraEvent) and too_deep(data.detail):
+            raise ContractError("too large", f"{event.type}: its detail is nested more than {MAX_DEPTH} levels deep")
         if event.key not in shared.applications and len(shared.applications) < _APPLICATIONS_MOST:
             shared.applications.append(event.key)
         return shared, (Part(event.key, event),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from workflow_rig import RESTART, SCALE, T0, Rig, command, runbook, switch_step
 
 from models.audit import Stage
@@ -412,3 +413,21 @@ def test_a_call_refused_for_good_is_not_tried_again() -> None:
     (call,) = rig.pending.values()
     rig.answer(call, False, {"applied": False, "transient": False}, "no such action")
     assert (rig.outcome.result, rig.state.workflow) == ("failed", None)
+
+
+def test_a_state_nested_too_deeply_to_be_written_down_counts_as_unreadable() -> None:
+    deep: Any = {}
+    for _ in range(200):
+        deep = [deep]
+    rig = Rig()
+    rig.world["tags"] = deep
+    rig.order(command())
+    rig.go()
+    assert rig.outcome.result == "refused"
+    assert "nested more than 64 levels deep" in rig.outcome.reason
+
+
+@pytest.mark.parametrize("field", ["cooldown_seconds", "lock_seconds"])
+def test_a_command_cannot_ask_for_a_wait_that_no_clock_holds(field: str) -> None:
+    with pytest.raises(ValidationError, match=field):
+        command(**{field: 1e308})

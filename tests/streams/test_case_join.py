@@ -302,3 +302,12 @@ def test_a_signal_too_large_to_be_kept_is_a_dead_letter():
     assert [letter.reason for letter in rig.of(DeadLetter)] == ["too large", "too large"]
     rig.say(infra("e" * 60_000))
     assert len(rig.of(Incident)) == 2  # with the history recalled
+
+
+def test_a_detail_nested_too_deeply_to_be_written_down_again_is_a_dead_letter():
+    rig = watching()
+    detail: dict = {}
+    for _ in range(200):
+        detail = {"in": detail}
+    rig.say(infra(detail=detail))
+    assert [letter.reason for letter in rig.of(DeadLetter)] == ["too large"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from case_rig import POOL, CaseRig, anomaly, catalog, claiming, failing, infra
+from pydantic import ValidationError
 
 from models.anomaly import Status
 from models.audit import AuditEntry, Stage
@@ -135,3 +137,9 @@ def test_an_answer_for_another_question_changes_nothing():
     strange = ModelAnswered(effect_id="other", correlation_id="c", stop_reason="tool_use", input={}, model_id="m")
     rig.say(strange)
     assert rig.of(Prediction) == []
+
+
+@pytest.mark.parametrize("cost", [-1.0, 1e308])
+def test_an_answer_whose_cost_nobody_can_have_paid_is_refused_so_that_the_sum_can_be_kept(cost):
+    with pytest.raises(ValidationError, match="cost_usd"):
+        ModelAnswered(effect_id="e", correlation_id="c", stop_reason="tool_use", model_id="m", cost_usd=cost)
