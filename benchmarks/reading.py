@@ -50,7 +50,7 @@ def floor(paths: Sequence[str]) -> float:
     from connectors.sqlite import SqliteStore
 
     with tempfile.TemporaryDirectory() as folder:
-        store = SqliteStore(Path(folder) / "log.db")
+        store = SqliteStore(Path(folder) / "log.db", durable=False)  # as the pipeline in lockstep
 
         def append(batch: Sequence[Outbound]) -> None:
             with store.transaction():
