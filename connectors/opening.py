@@ -58,10 +58,13 @@ def open_inputs(
 
 def service_of(path: str, pattern: str = "") -> str:
     """The service a file's lines belong to. `pattern`: a path with `{service}` and `*` (`/var/log/{service}/*.log`), or
-    a regular expression with a group named `service`; without one, or where it does not match, the file's stem.
+    a regular expression whose group `service`, or else the first, is the name; without one, or where it does not match,
+    the file's stem.
     """
-    if pattern and (match := _compile(pattern).search(os.path.abspath(path))) is not None and match["service"]:
-        return match["service"]
+    if pattern and (match := _compile(pattern).search(os.path.abspath(path))) is not None:
+        found = match["service"] if "service" in match.re.groupindex else match[1]
+        if found:
+            return found
     name = _ROTATED.sub("", os.path.basename(path))
     stem = name.split(".")[0] if not name.startswith(".") else name[1:].split(".")[0]
     return stem or name
@@ -115,6 +118,6 @@ def _compile(pattern: str) -> re.Pattern[str]:
         raise ConfigError(
             f"no regular expression ({error})", key=pattern, advice="Or write a path with {service}"
         ) from error
-    if "service" not in found.groupindex:
+    if not found.groups:
         raise ConfigError("names no service", key=pattern, advice="Write {service} or (?P<service>...) in it")
     return found

@@ -45,8 +45,9 @@ _SECRET = ("signing_keys", "signing_key")
 class InputSettings(Model):
     """One input: `path` is a file, a pattern, `-` for standard input, or `sim:SEED` for the simulator.
 
-    Its lines' service is `service`; or the first group of `service_pattern`, found in the path; or what a line itself
-    says; or the file's name. `timezone` (IANA) is that of times written without one.
+    Its lines' service is `service`; or what `service_pattern` finds in the path (`/var/log/{service}/*.log`, or a regular
+    expression with a group); or what a line itself says; or the file's name. `timezone` (IANA) is that of times
+    written without one.
     """
 
     path: str = Field(min_length=1)
@@ -56,13 +57,15 @@ class InputSettings(Model):
 
     @field_validator("service_pattern")
     @classmethod
-    def _has_a_group(cls, value: str) -> str:
+    def _names_the_service(cls, value: str) -> str:
+        if "{service}" in value:
+            return value
         try:
             groups = re.compile(value).groups
         except re.error as error:
             raise ValueError(f"Write a regular expression; this is none: {error}") from error
         if value and not groups:
-            raise ValueError("Put the part that names the service in parentheses, as in /services/([a-z-]+)")
+            raise ValueError("Write {service} where the path names it, as in /var/log/{service}/*.log")
         return value
 
     @field_validator("timezone")

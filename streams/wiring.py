@@ -149,7 +149,12 @@ class Pipeline:
             self.simulation = open_simulation(spec, partitions=settings.partitions, run=self.folder.run, tail=tail)
             return [self.simulation.source]
         options = InputOptions(
-            partitions=settings.partitions, once=opening.once, run=self.folder.run, region=settings.region
+            partitions=settings.partitions,
+            once=opening.once,
+            # A step of virtual time must be too short for a source to look stalled in it.
+            span_ms=min(60_000, int(settings.detection.stall_seconds * 500)),
+            run=self.folder.run,
+            region=settings.region,
         )
         opened = [
             open_inputs(

@@ -122,7 +122,7 @@ def _is_yaml(line: str) -> bool:
         ("inputs: /var/log\n", 1, "inputs", "Write a list"),
         ("inputs:\n  - service: a\n", 2, "inputs[0].path", "is missing. Write `path: ...` here"),
         ("inputs:\n  - path: a\n    service_pattern: '(['\n", 3, "inputs[0].service_pattern", "regular expression"),
-        ("inputs:\n  - path: a\n    service_pattern: abc\n", 3, "inputs[0].service_pattern", "parentheses"),
+        ("inputs:\n  - path: a\n    service_pattern: abc\n", 3, "inputs[0].service_pattern", "{service}"),
         ("inputs:\n  - path: a\n    timezone: Moon/Base\n", 3, "inputs[0].timezone", "time zone"),
         ("inputs:\n  - {path: a, service: b, service_pattern: (c)}\n", 2, "inputs[0]", "not both"),
         ("applications:\n  - name: no\n", 2, "applications[0].name", "in quotes"),
