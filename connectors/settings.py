@@ -45,8 +45,8 @@ _SECRET = ("signing_keys", "signing_key")
 class InputSettings(Model):
     """One input: `path` is a file, a pattern, `-` for standard input, or `sim:SEED` for the simulator.
 
-    Its lines' service is `service`; or what `service_pattern` finds in the path (`/var/log/{service}/*.log`, or a regular
-    expression with a group); or what a line itself says; or the file's name. `timezone` (IANA) is that of times
+    Its lines' service is `service`; or what `service_pattern` finds in the path (`/var/log/{service}/*.log`, or a
+    regular expression with a group); or what a line itself says; or the file's name. `timezone` (IANA) is that of times
     written without one.
     """
 
