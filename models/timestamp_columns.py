@@ -72,6 +72,8 @@ class Shape:
         groups = {name for name, value in match.groupdict().items() if value is not None}
         first = min(match.start(name) for name in groups)
         start = 0 if stamp.cut else line.rfind(b" ", 0, first) + 1
+        if line[:start].endswith(b" | "):  # compose's bar is no word that may be any other
+            start -= 2
         head = (line + b"\n")[start : match.end() + 1]
         if len(head) > _MAX_WIDTH or b"  " in line[:start] or (start and line[:1].isdigit()):
             return None
@@ -204,6 +206,8 @@ def _behind_words(data: Bytes, starts: Int64s, words: int) -> tuple[Int64s, NDAr
     code = (first.astype(np.int64) << 16) | (data[opened + 1].astype(np.int64) << 8) | data[opened + 2]
     sure &= ((first - np.uint8(48)) > 9) & (first != 0x3C) & (first != 0x09)
     sure &= ~np.isin(code, np.concatenate((_MONTH_CODES, _WEEKDAY_CODES)))
+    other = np.flatnonzero((data - np.uint8(9) <= 4) & (data != 0x0A))  # a tab is in no word
+    sure &= np.searchsorted(other, starts) == np.searchsorted(other, ends[:, -1])
     return np.where(sure, ends[:, -1] + 1, starts), sure
 
 

@@ -161,6 +161,14 @@ def hostile_lines(draw: st.DrawFn) -> bytes:
     return bytes(line[: draw(st.integers(0, len(line)))] if draw(st.booleans()) else line)
 
 
+@pytest.mark.parametrize("words", [b"web_1 0|", b"we\tb_1 |", b"web_1\x0c |", b"\tweb_1 |"])
+def test_the_words_before_a_time_are_words_and_a_bar_is_a_bar(words: bytes) -> None:
+    lines = [b"web_1 | 2017-05-16 00:00:00.008 x", words + b" 2018-05-16 00:00:00.008 x"]
+    assert read_timestamp(lines[1], REFERENCE) is None
+    columns = decode_lines(b"\n".join(lines * 5) + b"\n", LineRules(REFERENCE), LineMemory())
+    assert len(set(columns.times.tolist())) == 1
+
+
 @settings(max_examples=400, deadline=None)
 @given(st.lists(hostile_lines(), min_size=1, max_size=12), st.randoms(use_true_random=False))
 def test_columns_give_what_one_line_at_a_time_gives(lines: list[bytes], random: object) -> None:
