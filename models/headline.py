@@ -47,12 +47,14 @@ def _event_line(application: str, event: IncidentEvent) -> str:
 def _signal_line(signal: IncidentSignal) -> str:
     service = escape(signal.service)
     if signal.kind == Kind.SERVICE_SILENT:
+        if signal.cleared_at:
+            return f"{service}: was silent, gives lines again"
         return f"{service}: silent, {signal.expected:.3g} lines expected, {signal.sigma:.1f}σ"
     if signal.kind == Kind.SOURCE_STALLED:
         return f"{service}: a log source has stalled"
-    what = f'"{_cut(escape(signal.text), _TEXT)}"' if signal.text else "all lines"
+    what = f'"{_cut(escape(signal.text), _TEXT)}"' if signal.template_id else escape(signal.text) or "all lines"
     new = "never seen before, " if signal.kind == Kind.NOVELTY else ""
-    over = "the last minute" if signal.window_minutes == 1 else f"{signal.window_minutes:g} minutes"
+    over = "the last minute" if signal.window_minutes == 1 else f"{signal.window_minutes:.0f} minutes"
     figures = f"{signal.observed:g} in {over}"
     if not new:
         figures += f", expected {signal.expected:.1f}, {signal.sigma:.1f}σ"

@@ -92,18 +92,22 @@ def version() -> None:
 def run(
     inputs: Annotated[
         list[str] | None,
-        typer.Option("--input", "-i", help="A file, - for standard input, or sim:SEED. May be given again."),
+        typer.Option(
+            "--input", "-i", help="A file, - for standard input, or sim:7, a simulated shop. May be given again."
+        ),
     ] = None,
-    more: Annotated[list[str] | None, typer.Argument(metavar="[INPUT]...", help="More inputs.")] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="INPUT", help="More inputs.")] = None,
     data: Annotated[Path | None, typer.Option("--data", help="The data folder (default: foreshock-data).")] = None,
     config: Config = None,
     once: Annotated[bool, typer.Option("--once", help="Read to the end, in the input's own time, and stop.")] = False,
     service: Annotated[str, typer.Option("--service", help="The service of every line.")] = "",
     service_pattern: Annotated[
-        str, typer.Option("--service-pattern", help="Where the path names it: /var/log/{service}/*.log")
+        str, typer.Option("--service-pattern", help="Where the path names it, as /var/log/{service}/*.log")
     ] = "",
     timezone: Annotated[str, typer.Option("--timezone", help="Of times without one (default: UTC).")] = "",
-    partitions: Annotated[int, typer.Option("--partitions", min=0, help="Of a new data folder (default: 1).")] = 0,
+    partitions: Annotated[
+        int, typer.Option("--partitions", min=0, show_default=False, help="Of a new data folder (default: 1).")
+    ] = 0,
 ) -> None:
     """Read lines, find what is off, predict, decide, act, learn. Prints alerts (--once: anomalies) as JSON lines."""
     from streams import cli_run
@@ -135,7 +139,9 @@ def init(
 
 @app.command()
 def demo(
-    data: Annotated[Path, typer.Option("--data", help="A folder of the demo's own; emptied first.")] = DEMO_FOLDER,
+    data: Annotated[
+        Path, typer.Option("--data", help="A folder of the demo's own: made, or emptied first.")
+    ] = DEMO_FOLDER,
     fast: Annotated[bool, typer.Option("--fast", help="Without pacing.")] = False,
 ) -> None:
     """Play two stories in a simulated shop: a failure prevented, and a lost instance recovered."""
@@ -154,7 +160,12 @@ def check(config: Config = None) -> None:
 
 @app.command()
 def tap(
-    topic: Annotated[str, typer.Argument(help="A topic, as `logs`, `anomalies`, `signals` or `dead-letters`.")],
+    topic: Annotated[
+        str,
+        typer.Argument(
+            help="A topic: logs, anomalies, incidents, alerts, commands, dead-letters ... (a wrong name lists all)."
+        ),
+    ],
     data: Data = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is appended.")] = False,
     from_start: Annotated[bool, typer.Option("--from-start", help="Everything that is kept.")] = False,
@@ -173,7 +184,7 @@ def tap(
 @app.command()
 def incidents(
     data: Data = None,
-    include_closed: Annotated[bool, typer.Option("--all", help="Closed ones too.")] = False,
+    include_closed: Annotated[bool, typer.Option("--all", help="Also those that are closed.")] = False,
     application: Annotated[str, typer.Option("--application", help="Only this application's.")] = "",
     as_json: AsJson = False,
 ) -> None:
@@ -211,7 +222,7 @@ def review_list(
 
 @review_app.command("show")
 def review_show(
-    correlation_id: Annotated[str, typer.Argument(metavar="CORRELATION_ID")],
+    correlation_id: Annotated[str, typer.Argument(metavar="CORRELATION_ID", help="As in `foreshock review list`.")],
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
@@ -223,7 +234,7 @@ def review_show(
 
 @review_app.command("approve")
 def review_approve(
-    correlation_id: Annotated[str, typer.Argument(metavar="CORRELATION_ID")],
+    correlation_id: Annotated[str, typer.Argument(metavar="CORRELATION_ID", help="As in `foreshock review list`.")],
     data: Data = None,
     reason: Annotated[str, typer.Option("--reason", help="Why.")] = "",
     reviewer: Reviewer = "",
@@ -239,7 +250,7 @@ def review_approve(
 
 @review_app.command("reject")
 def review_reject(
-    correlation_id: Annotated[str, typer.Argument(metavar="CORRELATION_ID")],
+    correlation_id: Annotated[str, typer.Argument(metavar="CORRELATION_ID", help="As in `foreshock review list`.")],
     data: Data = None,
     reason: Annotated[str, typer.Option("--reason", help="Why.")] = "",
     reviewer: Reviewer = "",

@@ -5,6 +5,8 @@ In: the demo's sides as they move. Out: stdout.
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -20,7 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from streams.demo import Demo, Side, prepare
+from streams.demo import Demo, Side, Truth, prepare
 from streams.rendering import shown
 from streams.story import Moment
 
@@ -29,8 +31,14 @@ __all__ = ["show_demo"]
 _SECONDS: Final = 50.0
 """The demo is paced to end by then, where the machine is quick enough."""
 _FRAME: Final = 1 / 15
-_MINUTES: Final = 60
 _ROWS: Final = 14
+_SIDE_BY_SIDE: Final = 100
+"""Columns from which the two worlds stand beside each other; on a narrower terminal one stands above the other."""
+_FRAME_LINES: Final = 4
+"""Lines of a panel that are no moment: two of the border, the errors, the failures."""
+_ERRORS: Final = "errors a minute "
+_LEAST_TOP: Final = 20
+"""Errors a minute that the highest bar stands for, at least."""
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _COLOURS: Final = {
     "detect": "yellow",
@@ -62,9 +70,9 @@ def show_demo(folder: Path, *, fast: bool = False) -> None:
 
 def _introduce(console: Console, demo: Demo) -> None:
     console.print(
-        "[bold]Foreshock[/]: one simulated shop, eight services, two worlds. Both live through the same faults; in\n"
-        "one of them Foreshock may act: its policy is in [bold]act[/] mode, its operator has [bold]declared priors[/]\n"
-        "(as if each runbook had helped 7 times in 8). The other world only looks on.\n"
+        "[bold]Foreshock[/]: one simulated shop, eight services, two worlds. Both live through the same faults; in "
+        "one of them Foreshock may act: its policy is in [bold]act[/] mode, its operator has [bold]declared priors[/] "
+        "(as if each runbook had helped 7 times in 8). In the other it only watches and tells.\n"
         "[dim]Time is simulated and accelerated; detection, cases, actions and SQLite are the real ones.[/]"
     )
     console.print(f"[dim]Data in {demo.folder}[/]", soft_wrap=True)
@@ -106,63 +114,80 @@ def _play_live(console: Console, demo: Demo, deadline: float) -> tuple[Side, Sid
 
 
 def _play_plain(console: Console, demo: Demo, before: Sequence[Moment]) -> tuple[Side, Side]:
+    def put(line: str) -> None:
+        console.print(line, soft_wrap=True, markup=False)
+
     for moment in before:
-        console.print(_plain("both", moment), soft_wrap=True, markup=False)
+        put(_plain("both", moment))
     sides: tuple[Side, Side] | None = None
     told = [0, 0]
     failed = [0, 0]
     for sides in demo.play():
         for number, side in enumerate(sides):
-            for moment in side.moments[told[number] :]:
-                console.print(_plain(side.name, moment), soft_wrap=True, markup=False)
-            told[number] = len(side.moments)
-            for truth in side.failures[failed[number] :]:
-                world = f"{_clock(truth.at)}  {side.name:<15} {'WORLD':<8} {truth.what} ({truth.cause})"
-                console.print(world, soft_wrap=True, markup=False)
-            failed[number] = len(side.failures)
+            failures, moments = side.failures[failed[number] :], side.moments[told[number] :]
+            for truth in failures:
+                put(_plain_truth(side.name, truth))
+            for moment in moments:
+                put(_plain(side.name, moment))
+            failed[number] += len(failures)
+            told[number] += len(moments)
     assert sides is not None
     return sides
 
 
 def _picture(sides: tuple[Side, Side], console: Console) -> RenderableType:
-    width = max(50, console.width // 2 - 1)
-    panels = [_panel(side, width) for side in sides]
-    return Group(Text(f"simulated time {_clock(sides[0].now)}", style="bold"), Columns(panels, expand=True, equal=True))
+    beside = console.width >= _SIDE_BY_SIDE
+    width = console.width // 2 - 1 if beside else console.width
+    lines = console.height - 2 if beside else (console.height - 2) // 2
+    bars = max(1, width - len(_ERRORS) - 10)
+    errors = [_errors(side, bars) for side in sides]
+    top = max(_LEAST_TOP, *(max(counts) for counts in errors))
+    panels = [
+        _panel(side, width, min(_ROWS, lines - _FRAME_LINES), _bars(counts, top))
+        for side, counts in zip(sides, errors, strict=True)
+    ]
+    worlds: RenderableType = Columns(panels, expand=True, equal=True) if beside else Group(*panels)
+    return Group(Text(f"simulated time {_clock(sides[0].now)}", style="bold"), worlds)
 
 
-def _panel(side: Side, width: int) -> Panel:
+def _panel(side: Side, width: int, lines: int, bars: str) -> Panel:
     rows = Table.grid(padding=(0, 1))
-    rows.add_column(no_wrap=True, width=8)
-    rows.add_column(no_wrap=True, width=8)
-    rows.add_column(overflow="ellipsis", no_wrap=True, width=max(20, width - 22))
-    for moment in side.moments[-_ROWS:]:
+    rows.add_column(width=8, no_wrap=True)
+    rows.add_column(width=7, no_wrap=True)
+    rows.add_column()
+    moments = side.moments[-lines:] if lines > 0 else []
+    for moment in moments:
         rows.add_row(
             Text(_clock(moment.at), style="dim"),
             Text(moment.verb, style=_COLOURS.get(moment.verb, "")),
-            Text(shown(moment.text)),
+            Text(shown(moment.text), no_wrap=True, overflow="ellipsis"),
         )
-    for _ in range(_ROWS - min(_ROWS, len(side.moments))):
+    for _ in range(lines - len(moments)):
         rows.add_row("", "", "")
     failures = side.failures
     state = (
-        Text(f"FAILED: {failures[-1].what} at {_clock(failures[-1].at)}", "bold red")
+        Text("FAILED: " + ", ".join(f"{_words(truth.what)} {_clock(truth.at)}" for truth in failures[::-1]), "bold red")
         if failures
-        else Text("serving", "green")
+        else Text("nothing has failed", "green")
     )
+    state.no_wrap, state.overflow = True, "ellipsis"
     return Panel(
-        Group(Text.assemble("errors ", (_sparkline(side, width - 12), "red")), state, rows),
+        Group(Text.assemble(_ERRORS, (bars, "red")), state, rows),
         title=side.name,
         width=width,
         box=box.ROUNDED,
     )
 
 
-def _sparkline(side: Side, columns: int) -> str:
-    """Error lines a minute in the last hour, or as much of it as there are columns."""
+def _errors(side: Side, minutes: int) -> list[int]:
     now = side.now // 60_000
-    counts = [side.errors.get(minute, 0) for minute in range(now - min(_MINUTES, columns) + 1, now + 1)]
-    top = max(*counts, 20)
-    return "".join(_BARS[min(len(_BARS) - 1, -(-count * (len(_BARS) - 1) // top))] for count in counts)
+    return [side.errors.get(minute, 0) for minute in range(now - minutes + 1, now + 1)]
+
+
+def _bars(counts: Sequence[int], top: int) -> str:
+    """One bar a minute, and the newest number; both worlds are drawn to the same `top`."""
+    bars = "".join(_BARS[min(len(_BARS) - 1, -(-count * (len(_BARS) - 1) // top))] for count in counts)
+    return f"{bars} {counts[-1]}"
 
 
 def _conclude(console: Console, demo: Demo, sides: tuple[Side, Side]) -> None:
@@ -175,26 +200,36 @@ def _conclude(console: Console, demo: Demo, sides: tuple[Side, Side]) -> None:
         for moment in moments:
             table.add_row(_clock(moment.at), moment.verb, Text(shown(moment.text)))
     console.print(table)
-    for side in sides:
-        failures = side.failures
-        told = "; ".join(f"{truth.what} at {_clock(truth.at)} ({truth.cause})" for truth in failures) or "nothing"
-        worst = max(side.errors.values(), default=0)
-        console.print(f"[bold]{side.name}[/]: at most {worst} error lines a minute. Failed: {told}", soft_wrap=True)
-    console.print("[dim]What failed is told by the world itself, since the two parted at 06:55.[/]")
-    console.print("\nTry next:")
+    _tell_truth(console, sides)
+    console.print("Try next:")
     cids = [cid for cid, _ in _by_incident(sides[0])]
     data = demo.acting_folder
     for command in _next_commands(data, cids):
         console.print(f"  {command}", soft_wrap=True)
 
 
+def _tell_truth(console: Console, sides: tuple[Side, Side]) -> None:
+    """What failed in which world since the two parted, as the worlds themselves know it."""
+    table = Table(title="What really failed, told by the worlds themselves", box=box.SIMPLE, title_justify="left")
+    for name in ("time", "what", *(side.name for side in sides)):
+        table.add_column(name, no_wrap=name != "what")
+    failed = [set(side.failures) for side in sides]
+    for truth in sorted(failed[0] | failed[1]):
+        cells = [Text("failed", "red") if truth in known else Text("did not happen", "bold green") for known in failed]
+        table.add_row(_clock(truth.at), f"{_words(truth.what)} ({_words(truth.cause)})", *cells)
+    worst = [str(max(side.errors.values(), default=0)) for side in sides]
+    table.add_row("", "most error lines in one minute", *worst)
+    console.print(table)
+
+
 def _next_commands(data: Path, cids: Sequence[str]) -> Iterator[str]:
+    program = "foreshock" if shutil.which("foreshock") else sys.argv[0]
     if cids:
-        yield f"foreshock explain {cids[0]} --data {data}"
-    yield f"foreshock incidents --all --data {data}"
-    yield f"foreshock tap alerts --from-start --data {data}"
-    yield f"foreshock recompute --data {data}"
-    yield "foreshock init && foreshock run --once --input /var/log/syslog"
+        yield f"{program} explain {cids[0]} --data {data}"
+    yield f"{program} incidents --all --data {data}"
+    yield f"{program} tap alerts --from-start --data {data}"
+    yield f"{program} recompute --data {data}"
+    yield f"{program} run --once --input /var/log/syslog"
 
 
 def _by_incident(side: Side) -> list[tuple[str, list[Moment]]]:
@@ -210,6 +245,14 @@ def _by_incident(side: Side) -> list[tuple[str, list[Moment]]]:
 
 def _plain(side: str, moment: Moment) -> str:
     return f"{_clock(moment.at)}  {side:<15} {moment.verb:<8} {shown(moment.text)}"
+
+
+def _plain_truth(side: str, truth: Truth) -> str:
+    return f"{_clock(truth.at)}  {side:<15} {'WORLD':<8} FAILED: {_words(truth.what)} ({_words(truth.cause)})"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _clock(at: int) -> str:

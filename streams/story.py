@@ -49,7 +49,7 @@ def _anomaly(data: Anomaly) -> tuple[str, str] | None:
         return None
     what = f'"{data.text}"' if data.text else data.kind.replace("_", " ")
     minutes = (data.window.end - data.window.start) / 60_000
-    over = "the last minute" if minutes == 1 else f"{minutes:g} minutes"
+    over = "the last minute" if minutes == 1 else f"{minutes:.0f} minutes"
     return "detect", (
         f"{data.service}: {what} {data.observed:.0f} in {over}, expected {data.expected:.1f}, "
         f"{data.sigma:.1f}σ ({data.kind})"
@@ -62,9 +62,9 @@ def _infra(data: InfraEvent) -> tuple[str, str]:
 
 
 def _change(data: Change) -> tuple[str, str]:
-    return (
-        "change",
-        f"{data.kind} of {_short(data.resource)} by {data.actor or 'unknown'}: {data.before} → {data.after}",
+    what = " → ".join(part for part in (data.before, data.after) if part)
+    return "change", f"{data.kind} of {_short(data.resource)} by {data.actor or 'unknown'}" + (
+        f": {what}" if what else ""
     )
 
 
@@ -143,8 +143,9 @@ def _outcome(data: Outcome) -> tuple[str, str]:
 
 
 def _history(data: HistoryRecord) -> tuple[str, str]:
-    acted = f"{data.runbook_id} → {data.result}" if data.acted else "not acted on"
-    return "learn", f"{acted}; {'it failed' if data.failed else 'it did not fail'}"
+    if not data.acted:
+        return "learn", f"nobody acted; {'it failed' if data.failed else 'it did not fail'}"
+    return "learn", f"{data.runbook_id} → {data.result}, {'after the failure' if data.failed else 'before any failure'}"
 
 
 def _short(resource: str) -> str:
