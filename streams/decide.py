@@ -66,13 +66,16 @@ def decide(state: CaseState, work: Work) -> None:
     if made.proposal is not None and (work.closed or work.now >= made.proposal.expires_at):
         _expire(state, work, made.proposal)
     if work.closed:
+        if isinstance(data, Review):  # the very signal that found the incident quiet for long enough
+            ignored = state.join.ignored
+            ignored["review as the incident closed"] = ignored.get("review as the incident closed", 0) + 1
         return
     if work.opened:
         made.tried, made.rejected, made.retry_at = [], [], 0
-    prediction, due = state.predict.last, _should_weigh(made, work)
-    if isinstance(data, Review):
+    prediction = state.predict.last
+    if isinstance(data, Review):  # a cooldown that ends now is looked at with the next tick
         _review(state, work, incident, data)
-    elif prediction is not None and due:
+    elif _should_weigh(made, work) and prediction is not None:
         _weigh(state, work, incident, prediction)
 
 

@@ -380,3 +380,26 @@ def test_every_stage_of_a_story_is_on_the_trail():
     ]
     assert [entry.stage for entry in rig.of(AuditEntry)] == wanted
     assert len({entry.correlation_id for entry in rig.of(AuditEntry)}) == 1
+
+
+def test_a_review_does_not_use_up_the_end_of_a_cooldown_that_a_decision_waits_for():
+    rig = CaseRig(catalog(mode=Mode.SUGGEST), ask=claiming(0.95))
+    rig.say(anomaly())
+    rig.wait(6)
+    rig.state.decide.retry_at = rig.now = rig.now + 1_000  # another action's, which ended while this was asked
+    before = len(rig.of(Decision))
+    rig.review("reject", rig.last(Decision).proposal_digest)
+    assert len(rig.of(Decision)) == before + 2  # the reviewer's, and the tick's that is due at once
+    assert rig.state.decide.retry_at == 0
+
+
+def test_a_review_that_finds_its_incident_quiet_for_long_enough_is_counted():
+    rig = CaseRig(catalog(mode=Mode.SUGGEST), ask=claiming(0.95))
+    rig.say(anomaly())
+    rig.wait(6)
+    rig.say(anomaly(status=Status.CLEARED))
+    rig.now += 300_000
+    rig.review("approve", rig.last(Decision).proposal_digest)
+    assert rig.state.join.incident is None
+    assert rig.of(Command) == []
+    assert rig.state.join.ignored == {"review as the incident closed": 1}
