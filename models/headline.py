@@ -12,7 +12,7 @@ import unicodedata
 from models.anomaly import Kind
 from models.incident import Incident, IncidentEvent, IncidentSignal
 
-__all__ = ["escape", "headline"]
+__all__ = ["escape", "headline", "span"]
 
 _LONGEST = 200
 _TEXT = 100
@@ -38,6 +38,13 @@ def escape(text: str) -> str:
     return " ".join("".join(shown).split())
 
 
+def span(minutes: float) -> str:
+    """How long a signal was counted, in words."""
+    if minutes == 1:
+        return "the last minute"
+    return f"{minutes:.0f} minutes" if minutes >= 2 else f"{minutes * 60:.0f} s"
+
+
 def _event_line(application: str, event: IncidentEvent) -> str:
     state = event.detail.get("state")
     what = f" ({escape(state)})" if isinstance(state, str) and state else ""
@@ -54,8 +61,7 @@ def _signal_line(signal: IncidentSignal) -> str:
         return f"{service}: a log source has stalled"
     what = f'"{_cut(escape(signal.text), _TEXT)}"' if signal.template_id else escape(signal.text) or "all lines"
     new = "never seen before, " if signal.kind == Kind.NOVELTY else ""
-    over = "the last minute" if signal.window_minutes == 1 else f"{signal.window_minutes:.0f} minutes"
-    figures = f"{signal.observed:g} in {over}"
+    figures = f"{signal.observed:g} in {span(signal.window_minutes)}"
     if not new:
         figures += f", expected {signal.expected:.1f}, {signal.sigma:.1f}σ"
     return f"{service}: {what} {new}{figures}"

@@ -11,6 +11,7 @@ from models.anomaly import Anomaly, Status, Tier
 from models.command import Command, JournalEntry, Outcome
 from models.decision import Alert, AlertStage, Decision
 from models.event import Event
+from models.headline import span
 from models.history import HistoryRecord
 from models.incident import Incident
 from models.prediction import Prediction
@@ -47,9 +48,8 @@ def tell(event: Event[Any]) -> Moment | None:
 def _anomaly(data: Anomaly) -> tuple[str, str] | None:
     if data.tier is not Tier.ALARM or data.status is Status.CLEARED:
         return None
-    what = f'"{data.text}"' if data.text else data.kind.replace("_", " ")
-    minutes = (data.window.end - data.window.start) / 60_000
-    over = "the last minute" if minutes == 1 else f"{minutes:.0f} minutes"
+    what = f'"{data.text}"' if data.template_id else data.text or data.kind.replace("_", " ")
+    over = span((data.window.end - data.window.start) / 60_000)
     return "detect", (
         f"{data.service}: {what} {data.observed:.0f} in {over}, expected {data.expected:.1f}, "
         f"{data.sigma:.1f}σ ({data.kind})"
@@ -86,7 +86,8 @@ def _beginning(data: Incident) -> str:
     if not data.signals:
         return data.primary
     first = data.signals[0]
-    return f'{first.kind.replace("_", " ")} of "{first.text}"' if first.text else first.kind.replace("_", " ")
+    text = f'"{first.text}"' if first.template_id else first.text
+    return first.kind.replace("_", " ") + (f" of {text}" if text else "")
 
 
 def _prediction(data: Prediction) -> tuple[str, str]:
