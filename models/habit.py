@@ -1,10 +1,11 @@
 """What a series does now and then and comes back from by itself: a job that logs in bursts is no false alarm a day, it
 is one twice.
 
-In: the peaks of finished spikes. Out: the excess that is usual for the series. A count model with one mean and one
-dispersion cannot hold a burst every half hour; its tail says 5σ each time. So a spike without failure words is an alarm
-by the budget only where it exceeds what the series has done twice before: the same rule, and the same factor and
-forgetting, as for silences (models/silence.py). One earlier spike is not enough: it may have been an incident.
+In: the peaks of finished spikes, and of finished drops under a name of their own. Out: the excess (or lack) that is
+usual for the series. A count model with one mean and one dispersion cannot hold a burst every half hour; its tail says
+5σ each time. So a spike or a drop is an alarm only where it exceeds what the series has done twice before: the same
+rule, and the same factor and forgetting, as for silences (models/silence.py). One earlier time is not enough: it may
+have been an incident.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _LEAST = 0.5
 
 
 class Habits:
-    """For each series the two largest excesses (lines in 60 s above the expected) of finished spikes, each with the
+    """For each name the two largest excesses (lines in 60 s above or below the expected) that are over, each with the
     bucket in which it ended; both forgotten over seven days.
     """
 

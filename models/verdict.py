@@ -20,6 +20,8 @@ from models.count_tail import LN10, Floats, log_upper_tail
 from models.habit import HABIT_RATIO
 
 __all__ = [
+    "COLD",
+    "FEW",
     "HABIT",
     "LOG_WATCH",
     "TESTS_A_DAY",
@@ -37,6 +39,10 @@ TESTS_A_DAY: Final = 8_640
 """One every 10 s."""
 HABIT: Final = "habit"
 """The rule of a watch that would be an alarm, had the series not done the same twice before."""
+COLD: Final = "not warm"
+"""Of a watch that would be, if its series were known by now and not one of failures."""
+FEW: Final = "few lines"
+"""Of a watch that would be, if there were more of its failures, or in more than one bucket."""
 
 _LOG_TWICE_WATCH = LOG_WATCH + float(np.log(2.0))
 _WORDS_FLOOR = 4.5
@@ -111,7 +117,7 @@ def judge_counts(
     most = np.maximum(single, double)
     beyond, by_words = most >= limits.budget, failing & (double >= limits.words)
     habitual = minute - expected <= HABIT_RATIO * usual
-    by_budget = beyond & ~habitual
+    by_budget, by_words = beyond & ~habitual, by_words & ~habitual
     verdicts = []
     for i in np.flatnonzero(watched | beyond | by_words).tolist():
         at = i if watched[i] or single[i] >= limits.budget else k + i
@@ -119,7 +125,7 @@ def judge_counts(
             Verdict(
                 slot=int(slots[i]),
                 tier=Tier.ALARM if by_budget[i] or by_words[i] else Tier.WATCH,
-                rule=_rule(bool(by_budget[i]), bool(by_words[i]), bool(beyond[i])),
+                rule=_rule(bool(by_budget[i]), bool(by_words[i]), bool(habitual[i] and usual[i] > 0)),
                 pair=at >= k,
                 observed=int(pair[i] if at >= k else minute[i]),
                 expected=float(mean[at]),
@@ -131,12 +137,12 @@ def judge_counts(
     return verdicts
 
 
-def _rule(by_budget: bool, by_words: bool, beyond: bool) -> str:
+def _rule(by_budget: bool, by_words: bool, habitual: bool) -> str:
     if by_budget:
         return "budget"
     if by_words:
         return "failure words"
-    return HABIT if beyond else "watch"
+    return HABIT if habitual else "watch"
 
 
 class TailEpisodes:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.anomaly import Kind
 from models.baseline import MEMORY, TESTABLE, WARM, Ints, Rows
+from models.open_anomaly import name_of
 from models.policy import DetectionPolicy
 from models.series import FIRST_TEMPLATE, OVERFLOW, TOTAL
 from models.service_state import OpenBucket, ServiceState, Unborn
@@ -25,6 +26,7 @@ from streams.detect_rows import bound_fresh
 __all__ = ["close_until"]
 
 
+_BURST: Final = 3
 FAILING_LAG: Final = 10
 """Minutes after which a series with failure words or error severity is learnt."""
 
@@ -109,6 +111,7 @@ def _close_minute(state: ServiceState, bucket: int, policy: DetectionPolicy, jud
         judge.drops(minute, bucket)
     else:
         state.minutes.clear()
+    _note_births(state, minute, bucket)
     failing = state.series.failing[:used]
     _learn(state, minute - 1, state.ring.minute_before()[:used], ~failing)
     late = minute - FAILING_LAG
@@ -116,6 +119,16 @@ def _close_minute(state: ServiceState, bucket: int, policy: DetectionPolicy, jud
     state.predict()
     state.series.new[:used] &= state.base.n[:used] < TESTABLE
     _set_limits(state, bucket, policy)
+
+
+def _note_births(state: ServiceState, minute: int, bucket: int) -> None:
+    """A template that was born in a burst may come back in one."""
+    born = np.flatnonzero(
+        (state.series.born[: state.series.used] == minute) & (state.ring.minute[: state.series.used] >= _BURST)
+    )
+    for slot in born.tolist():
+        if not state.series.new[slot]:  # of a warm service it is judged as what was never seen
+            state.habits.note(state.series.ids[slot], bucket, float(state.ring.minute[slot]))
 
 
 def _learn(state: ServiceState, minute: int, counts: Ints, wanted: NDArray[np.bool_]) -> None:
@@ -190,6 +203,7 @@ def _leave(state: ServiceState, slot: int) -> None:
     series = state.series
     name = series.ids[slot]
     state.habits.forget(name)
+    state.habits.forget(name_of(name, Kind.DROP))
     for other in state.pending.values():
         if other.counts[slot]:
             other.count(name, int(other.counts[slot]), int(other.severity[slot]))

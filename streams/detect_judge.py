@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from models.anomaly import Anomaly, Kind, LinePointer, Status, Tier
 from models.baseline import TESTABLE, WARM, Ints
 from models.count_tail import LN10, log_upper_tail
+from models.habit import HABIT_RATIO
 from models.open_anomaly import Finding, OpenAnomaly, name_of
 from models.series import FIRST_TEMPLATE, TOTAL
 from models.service_state import Recent, ServiceState
 from models.silence import MIN_EXPECTED, SILENCE_ALARM, SILENCE_WATCH, log_drop
-from models.verdict import HABIT, LOG_WATCH, Verdict, common_factor, judge_counts
+from models.verdict import COLD, FEW, HABIT, LOG_WATCH, Verdict, common_factor, judge_counts
 from models.window import BUCKETS_A_MINUTE, PAIR_BUCKETS
 
 __all__ = ["NOVEL_COUNT", "Judge"]
@@ -52,7 +53,7 @@ class Judge:
         if not len(over):
             return
         for verdict in self._verdicts(over, minute, state.ring.pair[over], bucket):
-            if verdict.rule != HABIT:
+            if verdict.rule not in (HABIT, FEW):
                 state.tail.note(state.series.ids[verdict.slot], bucket, verdict.surprisal)
             self._confirm(verdict.slot, self._spike(verdict, bucket))
 
@@ -90,11 +91,14 @@ class Judge:
                 if slot in best and best[slot].log_p <= log_p[slot]:
                     continue
                 surprisal = -float(log_p[slot]) / LN10
-                alarm = surprisal >= max(state.limits.budget, SILENCE_ALARM)
+                lack = float(expected[slot] * factor[slot] - counted[slot]) / minutes
+                usual = state.habits.usual(name_of(state.series.ids[slot], Kind.DROP), bucket)
+                beyond = surprisal >= max(state.limits.budget, SILENCE_ALARM)
+                alarm = beyond and lack > HABIT_RATIO * usual
                 best[slot] = self._finding(
                     Kind.DROP,
                     Tier.ALARM if alarm else Tier.WATCH,
-                    "drop",
+                    HABIT if beyond and not alarm else "drop",
                     (bucket - minutes * BUCKETS_A_MINUTE + 1, bucket),
                     (float(counted[slot]), float(expected[slot] * factor[slot]), float(dispersion[slot])),
                     float(log_p[slot]),
@@ -192,10 +196,23 @@ class Judge:
             # Of a series cleared lately the 120 s window still holds what was cleared.
             if self._cleared_within(slot, Kind.SPIKE, bucket, PAIR_BUCKETS):
                 pair[i] = 0
-        usual = np.array([self.state.habits.usual(state.series.ids[slot], bucket) for slot in over.tolist()])
-        return judge_counts(
+        usual = np.array([state.habits.usual(state.series.ids[slot], bucket) for slot in over.tolist()])
+        found = judge_counts(
             over, minute[over], pair, scale, state.base, state.series.failing[over], usual, state.limits
         )
+        return [self._weigh(verdict, bucket) for verdict in found]
+
+    def _weigh(self, verdict: Verdict, bucket: int) -> Verdict:
+        """An alarm must be more than a surprise: of a failure, a few lines at least, in more than one bucket; of
+        anything else, a series that is known by now.
+        """
+        if verdict.tier is not Tier.ALARM:
+            return verdict
+        state, slot = self.state, verdict.slot
+        if not state.series.failing[slot]:
+            return verdict if state.base.n[slot] >= WARM else verdict._replace(tier=Tier.WATCH, rule=COLD)
+        counts = np.array([self._open_count(at, slot) for at in range(bucket - PAIR_BUCKETS + 1, bucket + 1)])
+        return verdict if _is_novel(counts) else verdict._replace(tier=Tier.WATCH, rule=FEW)
 
     def _spike(self, verdict: Verdict, bucket: int) -> Finding:
         length = PAIR_BUCKETS if verdict.pair else BUCKETS_A_MINUTE
@@ -228,7 +245,7 @@ class Judge:
         name = name_of(series_id, finding.kind)
         held = state.open.get(name)
         if held is not None:
-            held.peak = max(held.peak, finding.excess)
+            held.peak = max(held.peak, abs(finding.excess))
         if finding.tier is Tier.ALARM and finding.kind is not Kind.NOVELTY:
             state.series.frozen[slot] = True  # a novelty has no baseline to protect
         if held is not None and (finding.tier is held.finding.tier or held.finding.tier is Tier.ALARM):
@@ -237,7 +254,7 @@ class Judge:
         status = Status.OPENED if held is None and early is None else Status.UPDATED
         if held is None:
             held = state.open[name] = OpenAnomaly.begin(state.service, slot, series_id, finding)
-            held.peak = finding.excess
+            held.peak = abs(finding.excess)
             if early is not None:
                 held.anomaly_id = early.anomaly_id
         held.finding, held.evidence = finding, self._pointers(slot, finding.last)
@@ -286,8 +303,11 @@ class Judge:
     def _clear(self, name: str, held: OpenAnomaly, bucket: int) -> None:
         state, slot, kind = self.state, held.slot, held.finding.kind
         del state.open[name]
-        if kind is Kind.SPIKE:
+        # What failed twice while the service was being got to know is its nature; what fails later is not.
+        if kind is Kind.SPIKE and (not state.series.failing[slot] or state.base.n[TOTAL] < WARM):
             state.habits.note(held.series_id, bucket, held.peak)
+        elif kind is Kind.DROP:
+            state.habits.note(name, bucket, held.peak)
         state.recent[name] = Recent(slot, bucket, held.finding.tier is Tier.ALARM)
         if state.series.frozen[slot]:
             state.series.thaw[slot] = bucket // BUCKETS_A_MINUTE

@@ -65,9 +65,8 @@ def test_a_leak_that_creeps_up_is_found_and_found_again_hours_later():
 
 def test_a_job_that_logs_in_bursts_is_an_alarm_twice_and_then_a_habit():
     shop = Clockwork()
-    shop.go(6 * HOUR, {JOB: [0] * 6 * HOUR})
     shop.go(1, {JOB: [1]})
-    shop.go(HOUR)
+    shop.go(6 * HOUR)
     found = []
     for _ in range(5):
         found.append(bool(alarms(shop.go(1, {JOB: [24]}) + shop.go(29), JOB)))
@@ -91,3 +90,24 @@ def test_a_templates_first_minute_is_not_learnt(template):
     slot = state.series.slot_of[template if template == JOB else "other failed"]
     assert state.base.n[slot] > 30
     assert state.base.mean[slot] == 0.0
+
+
+def test_before_warm_only_failures_are_alarms_and_only_several_lines_of_them():
+    shop = Clockwork()
+    shop.go(1, {JOB: [1], LEAK: [1]})
+    shop.go(2 * HOUR)
+    assert not alarms(shop.go(1, {JOB: [40]}) + shop.go(9), JOB)
+    assert not alarms(shop.go(1, {LEAK: [4]}) + shop.go(9), LEAK)
+    assert alarms(shop.go(1, {LEAK: [12]}) + shop.go(9), LEAK)
+
+
+def test_a_template_that_falls_silent_now_and_then_is_an_alarm_twice_and_then_a_habit():
+    shop = Clockwork()
+    steady = "cache refreshed"
+    shop.go(6 * HOUR, {steady: [12] * 6 * HOUR})
+    found = []
+    for _ in range(4):
+        told = shop.go(30)
+        told += shop.go(90, {steady: [12] * 90})
+        found.append(bool(alarms(told, steady)))
+    assert found == [True, True, False, False]
