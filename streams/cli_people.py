@@ -98,8 +98,8 @@ def answer_proposal(
             correlation_id=correlation_id,
             proposal_digest=decision.proposal_digest,
             verdict=verdict,
-            reviewer=reviewer or _login(),
-            reason=reason,
+            reviewer=_utf8(reviewer) or _login(),
+            reason=_utf8(reason),
             expires_at=decision.expires_at,
         )
         event = Event(
@@ -124,7 +124,7 @@ def pause(data: Path, *, scope: str, until: str, reason: str, by: str, as_json: 
     store = open_reader(data, append=True)
     end = parse_until(until, _now(store)) if until else 0
     _require_known(store, scope)
-    control = Control(kind="pause", scope=scope, until=end, by=by or _login(), reason=reason)
+    control = Control(kind="pause", scope=_utf8(scope), until=end, by=_utf8(by) or _login(), reason=_utf8(reason))
     _switch(store, data, control, as_json)
 
 
@@ -132,7 +132,9 @@ def resume(data: Path, *, scope: str, reason: str, by: str, as_json: bool) -> No
     """Append a signed resume likewise."""
     store = open_reader(data, append=True)
     _require_known(store, scope)
-    _switch(store, data, Control(kind="resume", scope=scope, by=by or _login(), reason=reason), as_json)
+    _switch(
+        store, data, Control(kind="resume", scope=_utf8(scope), by=_utf8(by) or _login(), reason=_utf8(reason)), as_json
+    )
 
 
 def parse_until(text: str, now: int) -> int:
@@ -249,6 +251,11 @@ def _now(store: SqliteStore) -> int:
     """
     reached = int(store.meta("clock") or 0)
     return reached if store.meta("time") == "virtual" else WallClock(reached).now()
+
+
+def _utf8(text: str) -> str:
+    """The argument as JSON can hold it: what is no UTF-8 in it stands as question marks."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _login() -> str:

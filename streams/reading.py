@@ -44,7 +44,7 @@ def events_of(log: Log, topic: str, *kinds: type[C], about: Sequence[str] | None
 
     What cannot be decoded is left out: `tap` shows it.
     """
-    words = None if about is None else [word.encode() for word in about]
+    words = None if about is None else [word.encode("utf-8", "surrogateescape") for word in about]
     names = [f'"type":"{kind.TYPE}"'.encode() for kind in kinds]
     for record in read_topic(log, topic):
         if _holds(record.value, names) and (words is None or _holds(record.value, words)):

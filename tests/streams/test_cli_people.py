@@ -208,3 +208,10 @@ def test_a_pause_without_reason_or_with_a_senseless_end_is_a_usage_error(case):
     folder, _ = case
     assert run_cli("pause", "--data", folder).code == 2
     assert run_cli("pause", "--data", folder, "--reason", "x", "--until", "later").code == 2
+
+
+def test_words_that_are_no_utf8_are_taken_with_question_marks(case):
+    folder, _ = case
+    said = run_cli("pause", "--data", folder, "--reason", "caf\udce9", "--by", "\udcff", "--json")
+    assert (said.code, said.rows[0]["reason"], said.rows[0]["by"]) == (0, "caf?", "?")
+    assert run_cli("explain", "\udcff", "--data", folder).code == 1
