@@ -7,8 +7,8 @@ A failure is an answer too. Calls can happen again after a crash: the effect's i
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import structlog
@@ -41,9 +41,12 @@ class EffectPool:
 
     def __init__(self, performers: Mapping[str, Performer], clock: Clock, workers: int = 8) -> None:
         self._performers, self._clock = performers, clock
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="effect")
+        self._workers = workers
+        self._todo: queue.SimpleQueue[tuple[_Place, Started] | None] = queue.SimpleQueue()
+        self._closed = threading.Event()
         self._done: queue.SimpleQueue[tuple[str, Outbound]] = queue.SimpleQueue()
         self._running: set[str] = set()
+        self._threads: list[threading.Thread] = []
 
     def start(self, unit: Unit, effects: Sequence[Started]) -> None:
         """Begin those that are not already under way."""
@@ -51,7 +54,11 @@ class EffectPool:
         for started in effects:
             if started.effect.id not in self._running:
                 self._running.add(started.effect.id)
-                self._pool.submit(self._run, place, started)
+                self._todo.put((place, started))
+        # Daemons: an executor's threads would be waited for as the process ends, however long their calls take.
+        for number in range(len(self._threads), min(self._workers, len(self._running))):
+            self._threads.append(threading.Thread(target=self._work, name=f"effect-{number}", daemon=True))
+            self._threads[-1].start()
 
     def drain(self) -> list[Outbound]:
         """The answers that have come since the last call."""
@@ -71,10 +78,15 @@ class EffectPool:
 
     def close(self) -> None:
         """Wait for nothing: what is under way is asked again after the next start, under the same id."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._closed.set()
+        for _ in self._threads:
+            self._todo.put(None)
 
-    def _run(self, place: _Place, started: Started) -> None:
-        self._done.put((started.effect.id, _answer(self._performers, place, started, self._clock)))
+    def _work(self) -> None:
+        while (item := self._todo.get()) is not None:
+            place, started = item
+            if not self._closed.is_set():
+                self._done.put((started.effect.id, _answer(self._performers, place, started, self._clock)))
 
 
 def _answer(performers: Mapping[str, Performer], place: _Place, started: Started, clock: Clock) -> Outbound:
