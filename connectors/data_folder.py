@@ -16,10 +16,10 @@ from typing import IO
 from connectors.sqlite import SqliteStore
 from models.errors import DataFolderError
 
-__all__ = ["DataFolder", "open_reader"]
+__all__ = ["LOCK", "DataFolder", "hold", "open_reader"]
 
 _DATABASE = "foreshock.db"
-_LOCK = "lock"
+LOCK = "lock"
 
 
 class DataFolder:
@@ -31,7 +31,7 @@ class DataFolder:
 
     def __init__(self, path: Path, *, partitions: int = 1, durable: bool = True) -> None:
         self.path = path
-        self._lock = _hold(path)
+        self._lock = hold(path)
         try:
             self.store = SqliteStore(path / _DATABASE, partitions=partitions, durable=durable)
             if self.store.meta("run") is None:
@@ -71,10 +71,14 @@ def open_reader(path: Path, *, append: bool = False) -> SqliteStore:
     return SqliteStore(database, read_only=not append)
 
 
-def _hold(path: Path) -> IO[str]:
+def hold(path: Path) -> IO[str]:
+    """Hold a folder until the result is closed or the process ends; made (0700) where it does not exist.
+
+    Raises DataFolderError when another process holds it, it is no folder, or cannot be written.
+    """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = open(path / _LOCK, "a+")  # noqa: SIM115 - held as long as the folder is
+        handle = open(path / LOCK, "a+")  # noqa: SIM115 - held as long as the folder is
     except (FileExistsError, NotADirectoryError) as error:
         raise DataFolderError(f"{path} is not a folder. Give --data a folder.") from error
     except OSError as error:

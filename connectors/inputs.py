@@ -34,8 +34,9 @@ _FOREVER = 1 << 62
 class InputOptions:
     """How input becomes batches. `once`: read to the end, in the input's own time, and end; else follow, by the clock.
 
-    `span_ms`: with `once`, a poll returns at most this much event time, so that the virtual clock moves in steps no
-    longer than that. `run`, `region`: as in the envelope.
+    `span_ms`: a poll returns at most this much event time, so that virtual time moves in steps no longer than that, and
+    a live source that catches up never gives lines far beyond what it has promised. `run`, `region`: as in the
+    envelope.
     """
 
     partitions: int = 1
@@ -52,6 +53,8 @@ class LineSource:
         self._feeds = tuple(feeds)
         self._options = options
         self._batcher = Batcher(options.partitions, live=not options.once, run=options.run, region=options.region)
+        if options.once:  # virtual time goes on where the sources stopped
+            self._batcher.clock = max((feed.cursor.newest for feed in feeds), default=0)
         self._size = max(min(_READ_BYTES, _READ_AHEAD_BYTES // max(len(feeds), 1)), _LEAST_READ_BYTES)
         self._pending: list[Slice] = []
         self._lines = self._bytes = 0
@@ -118,7 +121,7 @@ class LineSource:
             if not holding:
                 self._limit = _FOREVER
                 return
-            if self._options.once and span == _FOREVER:
+            if span == _FOREVER:
                 step = self._options.span_ms
                 span = (min(feed.next_time for feed in holding) // step + 1) * step - 1
             self._limit = min((feed.frontier for feed in open_feeds if feed.holds), default=_FOREVER)
@@ -140,6 +143,8 @@ class LineSource:
     def _due(self) -> bool:
         if self._options.once:
             return bool(self._pending) or self._refused()
+        if self._pending and any(feed.holds for feed in self._feeds):
+            return True  # catching up: what was promised must keep pace with what is given
         full = self._lines >= MAX_BATCH_LINES or self._bytes >= MAX_BATCH_BYTES
         waited = self._since is not None and self._now - self._since >= MAX_BATCH_MS
         return full or waited or self._refused() or self._mention_due()

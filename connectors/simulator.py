@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from connectors.codec import encode
-from connectors.ports import Outbound
+from connectors.ports import Clock, Outbound
 from connectors.simulator_spec import SimulatorSpec
 from connectors.world import Action, Lines, World
 from connectors.world_shop import APPLICATION, REGION, SHOP, source_of
@@ -49,7 +49,18 @@ class Tail(NamedTuple):
 class SimulatorSource:
     """Gives a world's messages, a chunk of world time a poll. The messages of one poll must be appended together."""
 
-    def __init__(self, world: World, spec: SimulatorSpec, *, partitions: int = 1, run: str = "", tail: Tail) -> None:
+    def __init__(
+        self,
+        world: World,
+        spec: SimulatorSpec,
+        *,
+        partitions: int = 1,
+        run: str = "",
+        tail: Tail,
+        pace: Clock | None = None,
+    ) -> None:
+        """`pace`: the clock that `speed` is measured by (None: the `now` of each poll)."""
+        self._pace = pace
         self._world, self._spec, self._run = world, spec, run
         self._homes: dict[int, list[str]] = {number: [] for number in range(partitions)}
         for service in sorted(SHOP):
@@ -99,6 +110,8 @@ class SimulatorSource:
     def _too_early(self, now: int) -> bool:
         if not self._spec.speed:
             return False
+        if self._pace is not None:  # in lockstep `now` waits for the world
+            now = self._pace.now()
         if self._paced_from is None:
             self._paced_from = (now, self._given)
         since, world_then = self._paced_from
@@ -194,12 +207,14 @@ class Simulation(NamedTuple):
     actuator: SimulatedActuator
 
 
-def open_simulation(spec: SimulatorSpec, *, partitions: int = 1, run: str = "", tail: Tail | None = None) -> Simulation:
+def open_simulation(
+    spec: SimulatorSpec, *, partitions: int = 1, run: str = "", tail: Tail | None = None, pace: Clock | None = None
+) -> Simulation:
     """The world of that spec with its doors; with a `tail`, where that log ends. Raises ConfigError where the recorded
     actions are not this world's.
     """
     world = World(spec.seed, spec.faults, start=spec.start, volume=spec.volume, jobs=spec.jobs)
-    source = SimulatorSource(world, spec, partitions=partitions, run=run, tail=tail or Tail())
+    source = SimulatorSource(world, spec, partitions=partitions, run=run, tail=tail or Tail(), pace=pace)
     return Simulation(world, source, SimulatedActuator(world))
 
 

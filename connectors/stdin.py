@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import time
 
 from connectors.cursor import HEAD_BYTES, Cursor
 from connectors.tail import Found
@@ -20,7 +21,6 @@ class PipeTail:
     """
 
     inode = 0
-    modified_at = 0
 
     def __init__(self, fd: int = 0, *, source_id: str = STDIN, resume: Cursor | None = None) -> None:
         self.source_id = source_id
@@ -29,6 +29,7 @@ class PipeTail:
         self.head = b""
         self._fd = fd
         self._over = False
+        self.modified_at = 0
 
     def read(self, size: int) -> bytes:
         """What is there, without waiting."""
@@ -36,6 +37,7 @@ class PipeTail:
             return b""
         data = os.read(self._fd, size)
         self._over = not data
+        self.modified_at = time.time_ns() // 1_000_000
         self.position += len(data)
         if len(self.head) < HEAD_BYTES:
             self.head = (self.head + data)[:HEAD_BYTES]

@@ -155,6 +155,8 @@ class DecideState(_Mutable):
     revision: int = 0
     alert_revision: int = 0
     alert_stage: AlertStage | None = None
+    alert_told: dict[str, str] = {}
+    """What people were told last at each stage, as a digest: said again, it is no news."""
 
 
 class LearnState(_Mutable):

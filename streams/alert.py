@@ -27,7 +27,7 @@ def tell(state: CaseState, work: Work) -> None:
     if incident is None:
         return
     if work.opened:
-        state.decide.alert_revision, state.decide.alert_stage = 0, None
+        state.decide.alert_revision, state.decide.alert_stage, state.decide.alert_told = 0, None, {}
         _alert(state, work, incident, AlertStage.OPENED)
     if work.predicted is not None:
         _alert(state, work, incident, AlertStage.PREDICTED)
@@ -50,14 +50,13 @@ def _alert(state: CaseState, work: Work, incident: Incident, stage: AlertStage, 
     made.alert_stage = stage
     if work.control("silence", state.application) is not None:
         return
-    made.alert_revision += 1
     cid = incident.correlation_id
     p = prediction.failure_probability if prediction else None
     alert = Alert(
         alert_id=digest("alert", cid),
         correlation_id=cid,
         application=state.application,
-        revision=made.alert_revision,
+        revision=made.alert_revision + 1,
         stage=stage,
         severity="critical" if trouble else _severity(incident, p, work, stage),
         title=headline(incident),
@@ -69,6 +68,12 @@ def _alert(state: CaseState, work: Work, incident: Incident, stage: AlertStage, 
         verdict=work.decided.verdict.value if work.decided and stage == AlertStage.DECIDED else "",
         links={"explain": f"foreshock explain {cid}"},
     )
+    likely = "" if p is None else f"{p:.1f}"
+    told = digest(alert.severity, alert.recommendation, alert.verdict, likely)
+    if made.alert_told.get(stage) == told:
+        return
+    made.alert_told[stage] = told
+    made.alert_revision += 1
     work.emit("alerts", state.application, alert, cid)
 
 

@@ -10,9 +10,10 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import IO, Final, NamedTuple
 
 from connectors.codec import decode_record
+from connectors.data_folder import LOCK, hold
 from connectors.ports import Record
 from connectors.runbooks import load_runbooks
 from connectors.settings import Configuration, InputSettings, Settings
@@ -116,6 +117,7 @@ class Demo:
 
     folder: Path
     spec: SimulatorSpec
+    held: IO[str]
 
     @property
     def acting_folder(self) -> Path:
@@ -162,14 +164,19 @@ def demo_catalog(spec: SimulatorSpec, *, acting: bool) -> Catalog:
 
 
 def prepare(folder: Path) -> Demo:
-    """An empty folder for the demo; what an earlier demo left there is removed. Raises ConfigError for a folder that
-    holds anything else.
+    """An empty folder for the demo, held until its end; what an earlier demo left there is removed.
+
+    Raises ConfigError for a folder that holds anything else, DataFolderError while another demo plays in it.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / _MARK).is_file():
         raise ConfigError(
             f"{folder} holds something else", key="--data", advice="Give the demo an empty folder of its own."
         )
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    held = hold(folder)
+    for child in sorted(folder.iterdir()):
+        if child.is_dir():
+            shutil.rmtree(child)
+        elif child.name != LOCK:
+            child.unlink()
     (folder / _MARK).touch()
-    return Demo(folder, parse_simulator_spec(WORLD))
+    return Demo(folder, parse_simulator_spec(WORLD), held)

@@ -146,7 +146,9 @@ class Pipeline:
                 )
             spec = parse_simulator_spec(settings.inputs[0].path)
             tail = Tail(cursors, recorded_actions(_replies(self.store)), reached)
-            self.simulation = open_simulation(spec, partitions=settings.partitions, run=self.folder.run, tail=tail)
+            self.simulation = open_simulation(
+                spec, partitions=settings.partitions, run=self.folder.run, tail=tail, pace=WallClock()
+            )
             return [self.simulation.source]
         options = InputOptions(
             partitions=settings.partitions,

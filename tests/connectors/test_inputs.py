@@ -258,7 +258,7 @@ def test_a_backlog_of_two_files_of_one_service_is_merged_while_following_too(tmp
     host.now = T0 + 86_400_000
     source = host.open(tmp_path / "x.log", tmp_path / "y.log", once=False, service="shop")
     watermark, covered = 0, dict[str, int]()
-    for _ in range(30):
+    for _ in range(120):
         host.poll(source, 100)
     source.close()
     assert len(host.messages) == 30_000
