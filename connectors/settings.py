@@ -85,9 +85,13 @@ class InputSettings(Model):
 
 
 class Retention(Model):
-    """How much is kept. `logs_bytes`: the topic `logs`, embedded; what is older than that many bytes goes."""
+    """How many bytes each topic keeps in the data folder: `logs_bytes` the lines, `topic_bytes` every other topic.
+
+    The oldest go first, but nothing that a step has not read; compacted topics keep the newest of each key.
+    """
 
     logs_bytes: int = Field(default=1_000_000_000, ge=1_000_000)
+    topic_bytes: int = Field(default=250_000_000, ge=1_000_000)
 
 
 class Settings(BaseSettings):

@@ -20,7 +20,7 @@ REDACTED: Final = "<redacted>"
 # then `re` skips to the next possible first letter. IGNORECASE, or a group in front, costs that: 27 and 165 k lines/s.
 # Names may be the end of longer ones (db_password, X-Auth-Token): the search finds them inside.
 _NAMES = (
-    r"pass(?:word|wd|phrase|code)",
+    r"pass(?:word|wd|phrase|code|(?=[\"']?[ \t]*:?=))",  # DB_PASS=x, but "3 pass: 2 fail" is none
     r"pwd(?!=/)",  # PWD=/home/x is a working directory
     r"private[_-]?key",
     r"s(?:ecret(?:[_-]?(?:access[_-]?)?key)?|igning[_-]?key|hared[_-]?(?:access[_-]?)?key)",

@@ -17,7 +17,6 @@ from connectors.ports import Outbound, Record, UnitName
 from connectors.sources import Source
 from connectors.sqlite import SqliteStore
 from models.errors import PoisonError
-from models.topics import TOPICS
 from streams.effects import EffectPool, Performer, answer
 from streams.runtime import Started, Unit
 from streams.step import AnyStep
@@ -190,8 +189,6 @@ class EmbeddedHost:
         """Forget what is over the topic's bytes, but never what a unit has not read and saved."""
         saved = {(unit.step.inbox, unit.partition): unit.saved_offset for unit in self.units}
         for topic, keep in self._retention.items():
-            if TOPICS[topic].compacted:
-                continue
             for partition in range(self.store.partitions(topic)):
                 end = self.store.bounds(topic, partition)[1]
                 self.store.retain(topic, partition, keep_bytes=keep, before=saved.get((topic, partition), end))

@@ -91,7 +91,13 @@ class Pipeline:
                 clock=VirtualClock(reached) if self.lockstep else WallClock(reached),
                 run=self.folder.run,
                 region=settings.region,
-                retention={"logs": settings.retention.logs_bytes},
+                retention={
+                    topic.name: settings.retention.logs_bytes
+                    if topic.name == "logs"
+                    else settings.retention.topic_bytes
+                    for topic in TOPICS.values()
+                    if not topic.compacted
+                },
             )
             publish_catalog(self.store, catalog, self.host.clock.now())
         except BaseException:

@@ -103,8 +103,8 @@ def test_what_the_starter_file_shows_commented_out_can_be_used(folder: Path) -> 
 
 def _is_yaml(line: str) -> bool:
     return line.split(":")[0].strip(" -") in {
-        "data", "region", "partitions", "retention", "logs_bytes", "inputs", "path", "service", "service_pattern",
-        "timezone", "applications", "name", "services", "targets", "runbooks", "arn", "kind",
+        "data", "region", "partitions", "retention", "logs_bytes", "topic_bytes", "inputs", "path", "service",
+        "service_pattern", "timezone", "applications", "name", "services", "targets", "runbooks", "arn", "kind",
     }  # fmt: skip
 
 

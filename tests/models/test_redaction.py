@@ -70,3 +70,13 @@ def test_redacting_again_never_shows_more(pieces):
 
 def test_a_secret_without_a_digit_does_not_survive_in_the_canonical_line():
     assert "hunter" not in redact(canonical_line("login password=hunter ok"))
+
+
+@pytest.mark.parametrize("text", ["DB_PASS=hunter", "dbpass=hunter", 'pass := "hunter"', "export MYSQL_PASS=hunter ok"])
+def test_a_short_name_for_a_password_is_one_too(text):
+    assert "hunter" not in redact(text)
+
+
+@pytest.mark.parametrize("text", ["3 pass: 2 fail", "tests pass", "compass north", "bypass on"])
+def test_what_only_passes_is_no_password(text):
+    assert redact(text) == text
