@@ -131,6 +131,10 @@ class _Report:
         skipped = {**self._skipped(pipeline), **{f"{name} lines": n for name, n in _lost(services).items()}}
         if skipped:
             note("not taken as they were: " + ", ".join(f"{count} {reason}" for reason, count in skipped.items()))
+        if "late lines" in skipped:
+            note("late lines came after their time had been judged: give lines in order of time (sort the file)")
+        if self._found["alarms"]:
+            note(f"next: foreshock incidents --all --data {pipeline.folder.path}")
 
     def _note(self, record: Record) -> None:
         if record.topic == "dead-letters":
