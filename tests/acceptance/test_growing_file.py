@@ -29,8 +29,9 @@ from run_rig import (
 
 from models.errors import DataFolderError
 
-KILLS = 15
-LINES = 6_000
+KILLS = 50
+LINES = 40_000
+"""At most: it ends when the kills are over."""
 TEXTS = (
     "INFO request {n} served in {n} ms",
     "WARN retry {n} of payment gateway",
@@ -50,7 +51,7 @@ class Writer(threading.Thread):
     def run(self) -> None:
         with self.path.open("ab", buffering=0) as file:
             rest, written = b"", 0
-            while written < LINES:
+            while written < LINES and not self.whole.is_set():
                 count = self._chance.randrange(1, 40)
                 rest += b"".join(self._line(written + number) for number in range(count))
                 written += count
