@@ -116,7 +116,7 @@ def judge_counts(
     single, double = -here[:k] / LN10, -here[k:] / LN10
     most = np.maximum(single, double)
     beyond, by_words = most >= limits.budget, failing & (double >= limits.words)
-    habitual = minute - expected <= HABIT_RATIO * usual
+    habitual = (usual > 0.0) & (minute - expected <= HABIT_RATIO * usual)
     by_budget, by_words = beyond & ~habitual, by_words & ~habitual
     verdicts = []
     for i in np.flatnonzero(watched | beyond | by_words).tolist():
@@ -125,7 +125,7 @@ def judge_counts(
             Verdict(
                 slot=int(slots[i]),
                 tier=Tier.ALARM if by_budget[i] or by_words[i] else Tier.WATCH,
-                rule=_rule(bool(by_budget[i]), bool(by_words[i]), bool(habitual[i] and usual[i] > 0)),
+                rule=_rule(bool(by_budget[i]), bool(by_words[i]), bool(habitual[i])),
                 pair=at >= k,
                 observed=int(pair[i] if at >= k else minute[i]),
                 expected=float(mean[at]),

@@ -89,3 +89,8 @@ def test_what_a_series_has_done_twice_is_a_watch_unless_it_goes_beyond() -> None
     (habit,) = judge(16, 17, base, usual=10.0)
     (beyond,) = judge(17, 18, base, usual=10.0)
     assert (alarm.tier, habit.tier, habit.rule, beyond.tier) == (Tier.ALARM, Tier.WATCH, "habit", Tier.ALARM)
+
+
+def test_without_a_habit_two_windows_make_an_alarm_though_the_last_minute_is_quiet() -> None:
+    (verdict,) = judge(0, 30, poisson_base(1.0), failing=True)
+    assert (verdict.tier, verdict.pair) == (Tier.ALARM, True)
