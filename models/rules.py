@@ -210,6 +210,17 @@ def _reversible(w: Weighing) -> Reason | None:
     return Reason(rule="reversibility", passed=kind != Reversibility.IRREVERSIBLE, text=kind.value)
 
 
+def _understood(w: Weighing) -> Reason | None:
+    """Declared belief in a runbook is belief against its failure modes; where the mode is unknown it says nothing."""
+    if w.runbook is None:
+        return None
+    mode = w.prediction.failure_mode or "unknown"
+    declared = w.confidence is not None and w.confidence.by_declared_prior
+    lost = declared and mode == "unknown"
+    text = f"the failure mode is {mode}" + (f": what was declared of {w.runbook.id} says nothing of it" if lost else "")
+    return Reason(rule="failure mode", passed=not lost, text=text)
+
+
 def _not_tried(w: Weighing) -> Reason | None:
     if w.runbook is None or not w.target.arn:
         return None
@@ -245,6 +256,7 @@ RULES: tuple[Rule, ...] = (
     Rule(Verdict.ALERT, _blast_radius, binds_people=True),
     Rule(Verdict.REVIEW, _daily_budget),
     Rule(Verdict.REVIEW, _reversible),
+    Rule(Verdict.REVIEW, _understood),
     Rule(Verdict.REVIEW, _not_tried),
     Rule(Verdict.ALERT, _not_rejected),
 )

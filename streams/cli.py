@@ -34,6 +34,9 @@ Data = Annotated[
 ]
 Config = Annotated[Path | None, typer.Option("--config", help="The configuration (default: foreshock.yaml, if any).")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")]
+Proposal = Annotated[
+    str, typer.Option("--proposal", help="Its digest, as `review show` prints it: needed where it has changed.")
+]
 Reviewer = Annotated[str, typer.Option("--reviewer", help="Who answers (default: the user's login name).")]
 Person = Annotated[str, typer.Option("--by", help="Who does it (default: the user's login name).")]
 
@@ -236,6 +239,7 @@ def review_show(
 def review_approve(
     correlation_id: Annotated[str, typer.Argument(metavar="CORRELATION_ID", help="As in `foreshock review list`.")],
     data: Data = None,
+    proposal: Proposal = "",
     reason: Annotated[str, typer.Option("--reason", help="Why.")] = "",
     reviewer: Reviewer = "",
     as_json: AsJson = False,
@@ -243,15 +247,15 @@ def review_approve(
     """Approve the proposal: the action is ordered."""
     from streams import cli_people
 
-    cli_people.answer_proposal(
-        _folder(data), correlation_id, "approve", reason=reason, reviewer=reviewer, as_json=as_json
-    )
+    answer = cli_people.Answer("approve", proposal, reason, reviewer)
+    cli_people.answer_proposal(_folder(data), correlation_id, answer, as_json=as_json)
 
 
 @review_app.command("reject")
 def review_reject(
     correlation_id: Annotated[str, typer.Argument(metavar="CORRELATION_ID", help="As in `foreshock review list`.")],
     data: Data = None,
+    proposal: Proposal = "",
     reason: Annotated[str, typer.Option("--reason", help="Why.")] = "",
     reviewer: Reviewer = "",
     as_json: AsJson = False,
@@ -259,9 +263,8 @@ def review_reject(
     """Reject the proposal: nothing is done."""
     from streams import cli_people
 
-    cli_people.answer_proposal(
-        _folder(data), correlation_id, "reject", reason=reason, reviewer=reviewer, as_json=as_json
-    )
+    answer = cli_people.Answer("reject", proposal, reason, reviewer)
+    cli_people.answer_proposal(_folder(data), correlation_id, answer, as_json=as_json)
 
 
 @app.command()
@@ -273,7 +276,7 @@ def pause(
     by: Person = "",
     as_json: AsJson = False,
 ) -> None:
-    """Stop all acting at once; watching, telling and asking go on."""
+    """Stop all acting at once; watching and telling go on; nothing is proposed meanwhile."""
     from streams import cli_people
 
     cli_people.pause(_folder(data), scope=scope, until=until, reason=reason, by=by, as_json=as_json)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import typer
 
@@ -24,6 +24,7 @@ from connectors.ports import Log, Outbound
 from connectors.settings import read_settings
 from connectors.sqlite import SqliteStore
 from models.catalog import Catalog
+from models.decision import Decision
 from models.errors import ForeshockError
 from models.event import Event, digest
 from models.signal import Control, Review
@@ -32,7 +33,9 @@ from streams.caselog import Proposed, read_proposals
 from streams.reading import events_of
 from streams.rendering import note, put, put_json, put_table, shown, time_text
 
-__all__ = ["ProposalError", "answer_proposal", "list_proposals", "parse_until", "pause", "resume", "show_proposal"]
+__all__ = [
+    "Answer", "ProposalError", "answer_proposal", "list_proposals", "parse_until", "pause", "resume", "show_proposal",
+]  # fmt: skip
 
 _SPAN: Final = re.compile(r"(\d{1,6})([smhd])")
 _UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -75,18 +78,22 @@ def show_proposal(data: Path, correlation_id: str, *, as_json: bool) -> None:
         put(shown(f"  {proposed.review.verdict} by {proposed.review.reviewer}: {proposed.review.reason or '-'}"))
 
 
-def answer_proposal(
-    data: Path,
-    correlation_id: str,
-    verdict: Literal["approve", "reject"],
-    *,
-    reason: str,
-    reviewer: str,
-    as_json: bool,
-) -> None:
-    """Sign and append a person's verdict, bound to what is proposed now. Raises ProposalError where nothing can be
-    answered: unknown, answered already, expired, superseded, incident closed.
+class Answer(NamedTuple):
+    """A person's answer to the proposal whose digest begins with `proposal` ("": the only one there has been)."""
+
+    verdict: Literal["approve", "reject"]
+    proposal: str = ""
+    reason: str = ""
+    reviewer: str = ""
+
+
+def answer_proposal(data: Path, correlation_id: str, answer: Answer, *, as_json: bool) -> None:
+    """Sign and append a person's verdict, bound to the digest of what was proposed.
+
+    Raises ProposalError where nothing can be answered: unknown, answered already, expired, superseded, incident closed,
+    or another proposal stands now than the one that was meant.
     """
+    verdict = answer.verdict
     store = open_reader(data, append=True)
     ring = _key_ring(data)
     with store.transaction():  # nobody else can answer between the look and the append
@@ -94,12 +101,13 @@ def answer_proposal(
         proposed = _find(read_proposals(store, now), correlation_id)
         _require_open(proposed)
         decision = proposed.decision
+        _require_meant(store, decision, answer.proposal)
         review = Review(
             correlation_id=correlation_id,
             proposal_digest=decision.proposal_digest,
             verdict=verdict,
-            reviewer=_utf8(reviewer) or _login(),
-            reason=_utf8(reason),
+            reviewer=_utf8(answer.reviewer) or _login(),
+            reason=_utf8(answer.reason),
             expires_at=decision.expires_at,
         )
         event = Event(
@@ -198,6 +206,20 @@ def _find(proposals: Sequence[Proposed], correlation_id: str) -> Proposed:
         f"nobody is asked anything about {correlation_id!r}. `foreshock review list` shows what is open, "
         f"`foreshock explain {correlation_id}` what was decided"
     )
+
+
+def _require_meant(store: SqliteStore, decision: Decision, proposal: str) -> None:
+    """A prediction may have replaced what a person has looked at: then they must say which proposal they mean."""
+    cid, now = decision.correlation_id, decision.proposal_digest
+    made = {event.data.proposal_digest for event in events_of(store, "predictions", Decision, about=[cid])} - {""}
+    if proposal and now.startswith(proposal):
+        return
+    if proposal or len(made) > 1:
+        what = f"{decision.runbook_id} v{decision.runbook_version} on {decision.target}"
+        raise ProposalError(
+            f"{cid} has had {len(made)} proposals; the open one is {now[:12]}: {what}. Look at it with "
+            f"`foreshock review show {cid}`, then answer with --proposal {now[:12]}"
+        )
 
 
 def _require_open(proposed: Proposed) -> None:

@@ -69,6 +69,7 @@ def test_an_approval_beside_a_live_run_orders_the_command(live):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job inherits it as ignored
     ) as following:
         said = foreshock("review", "approve", story.cid, "--data", folder, "--reason", "seen it before")
         assert said.returncode == 0, said.stderr

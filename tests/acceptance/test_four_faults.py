@@ -35,6 +35,20 @@ def test_a_fault_is_answered_with_its_own_runbook(ran, runbook, after, within):
     assert begun + after <= order.at <= begun + after + within
 
 
+def test_what_was_done_helped_each_time(ran):
+    outcomes = [event.data for event in events(ran[0], "signals", "outcome")]
+    assert [outcome.result for outcome in outcomes] == ["recovered"] * 3, [outcome.reason for outcome in outcomes]
+
+
+def test_in_a_world_without_faults_nothing_is_ordered(tmp_path):
+    said = foreshock(
+        "run", "--input", "sim:24?hours=6&faults=none", "--config", acting_config(tmp_path), "--data", tmp_path / "data"
+    )
+    assert said.returncode == 0, said.stderr
+    assert events(tmp_path / "data", "incidents")  # something was told; nothing was done
+    assert events(tmp_path / "data", "commands", "command") == []
+
+
 def test_nothing_else_is_ordered(ran):
     assert len(events(ran[0], "commands", "command")) == 3
 

@@ -95,6 +95,15 @@ CASES = [
     ("blast radius", {"in_flight": ["arn:x"]}, Verdict.ALERT, "1 actions under way, at most 1"),
     ("daily budget", {"ordered_today": 20}, Verdict.REVIEW, "20 actions in 24 hours, at most 20"),
     ("reversibility", {"runbook": runbook(reversibility=Reversibility.IRREVERSIBLE)}, Verdict.REVIEW, "irreversible"),
+    (
+        "failure mode",
+        {
+            "prediction": prediction(0.9).model_copy(update={"failure_mode": "unknown"}),
+            "confidence": confidence().model_copy(update={"by_declared_prior": True}),
+        },
+        Verdict.REVIEW,
+        "says nothing of it",
+    ),
     ("not tried before", {"tried": [("scale-db", "arn:db")]}, Verdict.REVIEW, "this was tried"),
     ("not tried before", {"tried": [("a", "b")] * 3}, Verdict.REVIEW, "3 of 3 attempts"),
     ("not rejected", {"rejected": [("scale-db", "arn:db")]}, Verdict.ALERT, "a person rejected this"),

@@ -215,3 +215,24 @@ def test_words_that_are_no_utf8_are_taken_with_question_marks(case):
     said = run_cli("pause", "--data", folder, "--reason", "caf\udce9", "--by", "\udcff", "--json")
     assert (said.code, said.rows[0]["reason"], said.rows[0]["by"]) == (0, "caf?", "?")
     assert run_cli("explain", "\udcff", "--data", folder).code == 1
+
+
+def test_a_proposal_that_replaced_the_one_looked_at_is_answered_only_by_its_digest(case):
+    folder, story = case
+    store = open_reader(folder, append=True)
+    (seen,) = [e.data for e in events_of(store, "predictions", Decision) if e.data.proposal_digest]
+    other = seen.model_copy(
+        update={"revision": seen.revision + 1, "proposal_digest": "beef" * 5, "runbook_id": "another-runbook"}
+    )
+    put(store, "predictions", "shop", other, int(store.meta("clock")) + 1, story.cid)
+    blind = run_cli("review", "approve", story.cid, "--data", folder)
+    assert (blind.code, blind.out) == (1, "")
+    assert "another-runbook" in blind.err
+    assert "--proposal beefbeefbeef" in blind.err
+    late = run_cli("review", "approve", story.cid, "--data", folder, "--proposal", seen.proposal_digest)
+    assert late.code == 1
+    assert list(events_of(store, "signals", Review)) == []
+    meant = run_cli("review", "approve", story.cid, "--data", folder, "--proposal", "beefbeef")
+    assert meant.code == 0
+    (event,) = events_of(open_reader(folder), "signals", Review)
+    assert event.data.proposal_digest == "beef" * 5
