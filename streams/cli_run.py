@@ -169,7 +169,9 @@ class _Report:
 
     def _skipped(self, pipeline: Pipeline) -> dict[str, int]:
         read = pipeline.line_source.counters if pipeline.line_source else Counter[str]()
-        return {name: count for name, count in sorted(read.items()) if name not in ("lines", "records") and count}
+        return {
+            name: count for name, count in sorted(read.items()) if name not in ("lines", "records", "json") and count
+        }
 
 
 def _lost(services: Sequence[ServiceState]) -> dict[str, int]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 
 import pytest
 
@@ -80,6 +85,30 @@ def test_without_a_terminal_it_prints_plain_lines_and_what_to_try_next(demo):
         check=True,
     )
     assert "connection pool exhausted" in told.stdout
+
+
+def test_on_a_terminal_it_draws_both_worlds(tmp_path):
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    with subprocess.Popen(
+        [sys.executable, "-c", CODE, "demo", "--fast", "--data", str(tmp_path / "shop")], stdout=theirs, stderr=theirs
+    ) as shown:
+        os.close(theirs)
+        drawn = b""
+        while chunk := _read(ours):
+            drawn += chunk
+    assert shown.returncode == 0
+    text = drawn.decode(errors="replace")
+    assert "Traceback" not in text
+    assert "simulated time" in text
+    assert text.index("with Foreshock") < text.rindex("alone")
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:  # the other side has been closed: how a terminal says so
+        return b""
 
 
 def test_a_second_demo_in_the_same_folder_waits_for_nobody_and_breaks_nothing(demo):
