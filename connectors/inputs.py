@@ -54,7 +54,7 @@ class LineSource:
         self._options = options
         self._batcher = Batcher(options.partitions, live=not options.once, run=options.run, region=options.region)
         if options.once:  # virtual time goes on where the sources stopped
-            self._batcher.clock = max((feed.cursor.newest for feed in feeds), default=0)
+            self._batcher.clock = max((0, *(feed.cursor.newest for feed in feeds)))
         self._size = max(min(_READ_BYTES, _READ_AHEAD_BYTES // max(len(feeds), 1)), _LEAST_READ_BYTES)
         self._pending: list[Slice] = []
         self._lines = self._bytes = 0
