@@ -31,7 +31,7 @@ def open_inputs(
     timezone: str = "",
     resume: Mapping[str, str] | None = None,
 ) -> LineSource:
-    """Open every input (`-`: standard input) where `resume` (source id to cursor: see newest_cursors) left off.
+    """Open every input (`-`: standard input) where `resume` (source id to cursor: see sources.Source.cursors) left off.
 
     `service` names the service of every line that does not say its own; else `service_pattern` finds it in the path
     (see service_of); else it is the file's stem. `timezone` (an IANA name) is that of times that name none. Raises

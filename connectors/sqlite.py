@@ -142,11 +142,6 @@ class SqliteStore:
         ).fetchone()
         return Record(topic, found[0], found[1], key, found[2], found[3]) if found else None
 
-    def last(self, topic: str, partition: int) -> Record | None:
-        """The last record of a partition, or None."""
-        tail = self.read(topic, partition, self.bounds(topic, partition)[1] - 1, 1)
-        return tail[0] if tail else None
-
     def retain(self, topic: str, partition: int, *, keep_bytes: int, before: int) -> int:
         """Forget the oldest records until at most `keep_bytes` remain, never `before` or later.
 

@@ -27,6 +27,7 @@ __all__ = ["close_until"]
 
 
 _BURST: Final = 3
+"""Lines in a template's first minute that make it a burst."""
 FAILING_LAG: Final = 10
 """Minutes after which a series with failure words or error severity is learnt."""
 

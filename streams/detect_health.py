@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from math import floor, sqrt
 
-from models.anomaly import Kind, SeriesHealth, ServiceHealth, Tier
+from models.anomaly import UNJUDGED, Kind, SeriesHealth, ServiceHealth, Tier
 from models.baseline import TESTABLE
 from models.series import ERRORS, TOTAL
 from models.service_state import ServiceState
@@ -16,8 +16,6 @@ from models.template import BUCKET_MS
 from models.window import BUCKETS_A_MINUTE
 
 __all__ = ["has_open_or_recent_alarm", "health_of"]
-
-_UNJUDGED = 1e9  # `upper` of a series without a baseline: nothing is too much
 
 
 def health_of(state: ServiceState, application: str) -> ServiceHealth:
@@ -58,5 +56,5 @@ def _series(state: ServiceState, slot: int, kinds: list[Kind]) -> SeriesHealth:
         kinds=tuple(sorted(kinds)),
         observed=tuple(float(count) for count in six.tolist()),
         expected=round(mean, 6),
-        upper=upper if state.base.n[slot] >= TESTABLE else _UNJUDGED,
+        upper=upper if state.base.n[slot] >= TESTABLE else UNJUDGED,
     )
