@@ -27,6 +27,7 @@ from pydantic_settings import (
 
 from connectors.catalog_check import build_catalog
 from connectors.config_errors import config_error, suggestion
+from connectors.kafka_settings import KafkaSettings
 from connectors.runbooks import load_runbooks
 from connectors.yaml_file import YamlDocument, read_yaml
 from models.catalog import Application, Catalog, Service, Target
@@ -105,6 +106,7 @@ class Settings(BaseSettings):
     region: str = ""
     partitions: int = Field(default=1, ge=1, le=64)
     retention: Retention = Retention()
+    kafka: KafkaSettings = KafkaSettings()
     inputs: tuple[InputSettings, ...] = ()
     applications: tuple[Application, ...] = ()
     services: tuple[Service, ...] = ()
