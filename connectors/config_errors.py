@@ -19,6 +19,7 @@ from models.errors import ConfigError
 __all__ = ["config_error", "suggestion"]
 
 _LIST = "Write a list: each item on its own line after `- `."
+_SECRET_ENDS = ("password", "secret")
 _ADVICE = {
     "bool_parsing": "Write true or false.",
     "bool_type": "Write true or false.",
@@ -74,7 +75,7 @@ def _describe(item: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
         return "is missing", f"Write `{place[-1]}: ...` here."
     got = item["input"]
     plain = isinstance(got, str | int | float | bool) or got is None
-    secret = str(place[0]).startswith("signing_") if place else False
+    secret = any(str(part).startswith("signing_") or str(part).endswith(_SECRET_ENDS) for part in place)
     shown = f"{got!r} does not fit" if plain and not secret else "does not fit"
     if kind in ("enum", "literal_error"):
         return shown, f"Write one of {item['ctx']['expected']}."

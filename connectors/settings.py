@@ -27,7 +27,7 @@ from pydantic_settings import (
 
 from connectors.catalog_check import build_catalog
 from connectors.config_errors import config_error, suggestion
-from connectors.kafka_settings import KafkaSettings
+from connectors.kafka_settings import KAFKA_SECRETS, KafkaSettings
 from connectors.runbooks import load_runbooks
 from connectors.yaml_file import YamlDocument, read_yaml
 from models.catalog import Application, Catalog, Service, Target
@@ -40,7 +40,8 @@ __all__ = ["CONFIG_FILE", "Configuration", "InputSettings", "Retention", "Settin
 CONFIG_FILE = "foreshock.yaml"
 _PREFIX = "FORESHOCK_"
 _NOT_SETTINGS = ("CONFIG", "SECRETS_DIR")
-_SECRET = ("signing_keys", "signing_key")
+_SECRET = ("signing_keys", "signing_key", *KAFKA_SECRETS)
+_KAFKA_SECRET = {field: name for name, field in KAFKA_SECRETS.items()}
 
 
 class InputSettings(Model):
@@ -116,6 +117,9 @@ class Settings(BaseSettings):
     detection: DetectionPolicy = DetectionPolicy()
     signing_keys: dict[str, SecretStr] = {}
     signing_key: str = ""
+    kafka_password: SecretStr = SecretStr("")
+    kafka_client_secret: SecretStr = SecretStr("")
+    kafka_key_password: SecretStr = SecretStr("")
 
 
 class Configuration(Model):
@@ -162,6 +166,7 @@ def read_settings(file: Path | None = None, options: Mapping[str, Any] | None = 
         detection=settings.detection,
     )
     _check_current_key(settings)
+    settings = settings.model_copy(update={"kafka": _complete_kafka(settings, base)})
     given_here = _variable("data") or "data" in (options or {})
     return Configuration(
         file=str(path or ""),
@@ -169,6 +174,15 @@ def read_settings(file: Path | None = None, options: Mapping[str, Any] | None = 
         settings=settings,
         catalog=build_catalog(declared, document),
     )
+
+
+def _complete_kafka(settings: Settings, base: Path) -> KafkaSettings:
+    """With its secrets; its files are relative to the configuration's, or to here where a variable names them."""
+    files = {
+        key: path if _variable(f"kafka.tls.{key}") else str(base / path)
+        for key, path in settings.kafka.tls.files.items()
+    }
+    return settings.kafka.complete({name: getattr(settings, name) for name in KAFKA_SECRETS}, files)
 
 
 def _runbook_files(settings: Settings, base: Path, document: YamlDocument | None) -> list[Path]:
@@ -213,11 +227,27 @@ def _document(path: Path | None) -> YamlDocument | None:
         raise documents[1].error((), "a second document", "Write everything into one, without `---`.")
     if not isinstance(document.data, dict):
         raise document.error((), "a configuration is keys and values", "Begin with a key, for example `inputs: []`.")
-    for key in _SECRET:
-        if key in document.data:
-            advice = f"Set {_PREFIX}{key.upper()} in the environment, or a file in FORESHOCK_SECRETS_DIR."
-            raise document.error((key,), "a secret does not belong in this file", advice)
+    _refuse_secrets(document)
     return document
+
+
+def _refuse_secrets(document: YamlDocument) -> None:
+    """Also where one would look for them within `kafka:`, in whichever part of it."""
+    places = {(key,): key for key in _SECRET}
+    for part in ((), ("sasl",), ("tls",)):
+        places |= {("kafka", *part, field): name for field, name in _KAFKA_SECRET.items()}
+    for place, name in places.items():
+        if _has(document.data, place):
+            advice = f"Set {_PREFIX}{name.upper()} in the environment, or a file in FORESHOCK_SECRETS_DIR."
+            raise document.error(place, "a secret does not belong in this file", advice)
+
+
+def _has(data: object, place: tuple[str, ...]) -> bool:
+    for key in place:
+        if not isinstance(data, dict) or key not in data:
+            return False
+        data = data[key]
+    return True
 
 
 def _merge(document: YamlDocument | None, options: dict[str, Any]) -> Settings:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 __all__ = [
     "ActionError",
+    "BrokerError",
     "ConfigError",
     "ContractError",
     "DataFolderError",
     "ForeshockError",
     "GapError",
+    "HorizonError",
     "PoisonError",
     "SignatureError",
     "UnknownOutcomeError",
@@ -49,6 +51,12 @@ class DataFolderError(ForeshockError):
     """The data folder cannot be used: held by another process, read-only, full, or not a Foreshock folder."""
 
 
+class BrokerError(ForeshockError):
+    """Kafka cannot be reached, or does not let this client do what it must (exit 69, EX_UNAVAILABLE)."""
+
+    exit_code = 69
+
+
 class ActionError(ForeshockError):
     """An action on a target was refused or failed. `transient`: the same call may well work a little later."""
 
@@ -67,6 +75,14 @@ class GapError(ForeshockError):
     def __init__(self, unit: str, want: int, got: int) -> None:
         super().__init__(f"{unit}: expected offset {want}, got {got}. The host rewinds to {want} and reads again.")
         self.want, self.got = want, got
+
+
+class HorizonError(ForeshockError):
+    """A record claims to come of one that the host has not seen yet: it must look how far that log really goes."""
+
+    def __init__(self, topic: str, partition: int, offset: int) -> None:
+        super().__init__(f"{topic}/{partition}@{offset} is not known to exist. The host looks up the end of that log.")
+        self.topic, self.partition, self.offset = topic, partition, offset
 
 
 class PoisonError(ForeshockError):
