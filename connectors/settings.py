@@ -35,7 +35,16 @@ from models.errors import ConfigError
 from models.event import Model
 from models.policy import DetectionPolicy, Policy
 
-__all__ = ["CONFIG_FILE", "Configuration", "InputSettings", "Retention", "Settings", "read_settings", "starter_config"]
+__all__ = [
+    "CONFIG_FILE",
+    "Configuration",
+    "InputSettings",
+    "Retention",
+    "Settings",
+    "cache_folder",
+    "read_settings",
+    "starter_config",
+]
 
 CONFIG_FILE = "foreshock.yaml"
 _PREFIX = "FORESHOCK_"
@@ -145,6 +154,15 @@ class Configuration(Model):
 def starter_config() -> str:
     """The commented `foreshock.yaml` that `foreshock init` writes."""
     return resources.files("connectors").joinpath("foreshock.yaml").read_text(encoding="utf-8")
+
+
+def cache_folder() -> Path:
+    """Where this user's machine keeps what can be downloaded again: $XDG_CACHE_HOME/foreshock, else ~/.cache/foreshock.
+
+    https://specifications.freedesktop.org/basedir-spec/latest/
+    """
+    given = Path(os.environ.get("XDG_CACHE_HOME") or "")
+    return (given if given.is_absolute() else Path.home() / ".cache") / "foreshock"
 
 
 def read_settings(file: Path | None = None, options: Mapping[str, Any] | None = None) -> Configuration:

@@ -11,6 +11,7 @@ __all__ = [
     "ForeshockError",
     "GapError",
     "HorizonError",
+    "LocalKafkaError",
     "PoisonError",
     "SignatureError",
     "UnknownOutcomeError",
@@ -55,6 +56,10 @@ class BrokerError(ForeshockError):
     """Kafka cannot be reached, or does not let this client do what it must (exit 69, EX_UNAVAILABLE)."""
 
     exit_code = 69
+
+
+class LocalKafkaError(ForeshockError):
+    """A broker of our own (`make kafka`, the tests) cannot be made or started on this machine, or has died."""
 
 
 class ActionError(ForeshockError):
