@@ -70,13 +70,15 @@ class Checkpoint(NamedTuple):
     """What a Unit wants kept: changed entries first, then shared state and the offset to resume reading at.
 
     `shared` None: the Unit has none yet. `emitted` is the offset below which all emissions are durable: on a restart
-    the host discards the emissions of records below it, because the log already has them.
+    the host discards the emissions of records below it, because the log already has them. `log_id` names the inbox's
+    log where it can be deleted and made anew: positions of another log mean nothing.
     """
 
     entries: Sequence[Entry]
     shared: bytes | None
     resume_at: int
     emitted: int
+    log_id: str = ""
 
 
 class Crash(NamedTuple):

@@ -60,21 +60,28 @@ class Cause(NamedTuple):
 
     A re-emission after a crash has the same cause, so consumers drop what is not above the highest `rank` they have
     seen of an `origin`. Parts are numbered by admit, also those skipped because their key had them already, so the
-    numbers do not move.
+    numbers do not move. `log_id` names the log the position belongs to where topics can be deleted and made anew
+    (Kafka): offsets begin at 0 again there, and must not be taken for those of before.
     """
 
     step: str
     position: Position
     part: int
     number: int
+    log_id: str = ""
 
     def __str__(self) -> str:
-        return f"{self.step}:{self.position}#{self.part}.{self.number}"
+        topic, partition, offset = self.position
+        return f"{self.step}:{topic}{self._mark}/{partition}@{offset}#{self.part}.{self.number}"
 
     @property
     def origin(self) -> str:
         """The stream this cause is ordered in: step and source partition."""
-        return f"{self.step}:{self.position.topic}/{self.position.partition}"
+        return f"{self.step}:{self.position.topic}{self._mark}/{self.position.partition}"
+
+    @property
+    def _mark(self) -> str:
+        return f"+{self.log_id}" if self.log_id else ""
 
     @property
     def rank(self) -> tuple[int, int, int]:
@@ -87,12 +94,14 @@ class Cause(NamedTuple):
         match = _CAUSE.fullmatch(text)
         if match is None:
             return None
-        step, topic, partition, offset, part, number = match.groups()
-        return cls(step, Position(topic, int(partition), int(offset)), int(part), int(number))
+        step, topic, log_id, partition, offset, part, number = match.groups()
+        return cls(step, Position(topic, int(partition), int(offset)), int(part), int(number), log_id or "")
 
 
 # Every number fits 64 bits: the text is a stranger's, and what was seen of it is kept.
-_CAUSE = re.compile(r"([a-z_]{1,32}):([a-z-]{1,32})/([0-9]{1,5})@([0-9]{1,18})#([0-9]{1,9})\.([0-9]{1,9})")
+_CAUSE = re.compile(
+    r"([a-z_]{1,32}):([a-z-]{1,32})(?:\+([0-9a-f]{8}))?/([0-9]{1,5})@([0-9]{1,18})#([0-9]{1,9})\.([0-9]{1,9})"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +139,6 @@ def digest(*parts: str | bytes, size: int = 10) -> str:
     return state.hexdigest()
 
 
-def event_id(step: str, position: Position, key: str, number: int) -> str:
+def event_id(step: str, position: Position, key: str, number: int, log_id: str = "") -> str:
     """The id of the `number`-th emission of `step` for `key` from the record at `position`; equal when re-emitted."""
-    return digest(step, str(position), key, str(number))
+    return digest(step, f"{log_id}{position}", key, str(number))

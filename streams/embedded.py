@@ -18,7 +18,7 @@ from connectors.sources import Source
 from connectors.sqlite import SqliteStore
 from models.errors import PoisonError
 from streams.effects import EffectPool, Performer, answer
-from streams.runtime import Started, Unit
+from streams.runtime import Shard, Started, Unit
 from streams.step import AnyStep
 
 __all__ = ["EmbeddedHost", "Observer"]
@@ -205,9 +205,7 @@ class EmbeddedHost:
         name = UnitName(step.name, partition)
         return Unit(
             step,
-            partition,
-            run=run,
-            region=region,
+            Shard(partition, self.store.partitions(step.inbox), run, region),
             saved=self.store.load(name),
             entries=self.store.entries(name),
             crashes=self.store.crashes(name),

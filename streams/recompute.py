@@ -24,7 +24,7 @@ from models.event import Cause
 from models.topics import TOPICS, partition_of
 from streams.reading import events_of
 from streams.rendering import put_json, put_table
-from streams.runtime import QUARANTINE_AFTER, Unit
+from streams.runtime import QUARANTINE_AFTER, Shard, Unit
 from streams.step import AnyStep, NothingKeeper
 from streams.wiring import build_steps
 
@@ -103,7 +103,8 @@ def compare_unit(store: SqliteStore, step: AnyStep, partition: int, *, run: str,
         )
         return result
     start = Checkpoint((), None, first, first) if first else None
-    unit = Unit(step, partition, run=run, region=region, saved=start, crashes=_quarantined(store, step, partition))
+    shard = Shard(partition, store.partitions(step.inbox), run, region)
+    unit = Unit(step, shard, saved=start, crashes=_quarantined(store, step, partition))
     recorded = _Recorded(store, step, partition, (first, end), result)
     try:
         for record in _inbox(store, step.inbox, partition, (first, end)):

@@ -21,13 +21,14 @@ import orjson
 from connectors.codec import decode_record, encode
 from connectors.ports import Checkpoint, Crash, Entry, Outbound, Record, UnitName
 from models.audit import DeadLetter
-from models.errors import ContractError, GapError, PoisonError
+from models.errors import ContractError, GapError, HorizonError, PoisonError
 from models.event import Cause, Event, digest, event_id
 from models.signal import Tick
 from models.topics import TOPICS
+from streams.inbox_guard import InboxGuard, Shard
 from streams.step import AnyStep, Effect, Emit, Part
 
-__all__ = ["QUARANTINE_AFTER", "Cut", "Started", "Unit"]
+__all__ = ["QUARANTINE_AFTER", "Cut", "Shard", "Started", "Unit"]
 
 QUARANTINE_AFTER: Final = 3
 """Failures of a step at one record after which the record becomes a dead letter."""
@@ -35,10 +36,7 @@ SAVING_SHARE: Final = 0.10
 """A step that is not urgent saves when its checkpoint is at most this share of the bytes it has read since the last."""
 _RAW_KEPT: Final = 4_096
 _WISHES_SPARE: Final = 64
-_ORIGINS_MOST: Final = 10_000
-"""Far more than there are steps and partitions; what a stranger calls itself beyond is not remembered."""
 _UNKNOWN_SIZE: Final = 4_096
-_INBOXES: Final = frozenset(topic.name for topic in TOPICS.values() if topic.inbox_of)
 
 
 class Started(NamedTuple):
@@ -68,29 +66,31 @@ class _Live:
 
 
 class Unit:
-    """One step on one partition: applies records in order, exactly once for each key."""
+    """One step on one partition: applies records in order, exactly once for each key.
+
+    Saved positions of another log (`log_id` differs: the inbox was deleted and made anew) are forgotten, not states.
+    """
 
     def __init__(
         self,
         step: AnyStep,
-        partition: int,
+        shard: Shard | int,
         *,
-        run: str = "",
-        region: str = "",
         saved: Checkpoint | None = None,
         entries: Iterable[Entry] = (),
         crashes: Mapping[int, Crash] | None = None,
     ) -> None:
-        self.step, self.partition = step, partition
-        self.name = UnitName(step.name, partition)
+        self._shard = shard if isinstance(shard, Shard) else Shard(shard)
+        self.step, self.partition = step, self._shard.partition
+        self.name = UnitName(step.name, self.partition)
         self.counters: Counter[str] = Counter()
         """What was skipped on purpose, by reason."""
-        self._run, self._region = run, region
-        self._crashes = crashes or {}
-        self._next = saved.resume_at if saved else 0
-        self._emitted = saved.emitted if saved else 0
+        renewed = saved is not None and saved.log_id != self._shard.log_id
+        self._crashes = {} if renewed or crashes is None else crashes
+        self._next = saved.resume_at if saved and not renewed else 0
+        self._emitted = saved.emitted if saved and not renewed else 0
         self._saved_next = self._next
-        self._seen: dict[str, tuple[int, int, int]] = {}
+        self._guard = InboxGuard(self._shard)
         self._shared = step.shared.initial("") if saved is None or saved.shared is None else self._unpack(saved.shared)
         self._live: dict[str, _Live] = {}
         self._wishes: list[tuple[int, str]] = []
@@ -99,7 +99,9 @@ class Unit:
         self._started: list[Started] = []
         self._read_bytes = 0
         for entry in entries:
-            self._restore(entry)
+            self._restore(entry._replace(applied=-1) if renewed else entry)
+        if renewed:
+            self.counters["log_renewed"] += 1
 
     @property
     def next_offset(self) -> int:
@@ -124,7 +126,9 @@ class Unit:
     def apply(self, record: Record) -> Sequence[Outbound]:
         """Take the record and return what it causes. Records below the wanted offset are skipped (a redelivery).
 
-        Raises GapError when records are missing, PoisonError when the step fails (the Unit must then be thrown away).
+        Raises GapError when records are missing, HorizonError when the record claims a cause beyond the known end of
+        its log (nothing has changed: call `learn_end`, then again), PoisonError when the step fails (the Unit must then
+        be thrown away).
         """
         if record.offset < self._next:
             self.counters["redelivered"] += 1
@@ -143,6 +147,16 @@ class Unit:
             return ()
         return out
 
+    def skip_to(self, offset: int) -> None:
+        """The log has nothing left below `offset` (retention, transaction markers): go on from there, and count it."""
+        if offset > self._next:
+            self.counters["missing"] += offset - self._next
+            self._next = offset
+
+    def learn_end(self, topic: str, partition: int, end: int) -> None:
+        """That log now goes up to `end` (exclusive): causes below it may be believed."""
+        self._guard.learn_end(topic, partition, end)
+
     def due(self, now: int) -> Sequence[Outbound]:
         """Ticks for every wish that has come, in order of time and key; the host appends them to the inbox."""
         ticks = []
@@ -154,8 +168,8 @@ class Unit:
                 at=at,
                 key=key,
                 data=Tick(step=self.step.name, due_at=at),
-                region=self._region,
-                run=self._run,
+                region=self._shard.region,
+                run=self._shard.run,
             )
             ticks.append(Outbound(self.step.inbox, key, encode(tick), self.partition, at))
         return ticks
@@ -172,7 +186,8 @@ class Unit:
         self._read_bytes = 0
         self._saved_next = self._next
         # Reading again after a restart, the log has more than was taken so far.
-        return Cut(Checkpoint(entries, self._pack(), self._next, max(self._next, self._emitted)), started)
+        emitted = max(self._next, self._emitted)
+        return Cut(Checkpoint(entries, self._pack(), self._next, emitted, self._shard.log_id), started)
 
     def pending(self) -> Sequence[Started]:
         """After recovery: every effect without an answer, to be started again under its old id."""
@@ -181,14 +196,15 @@ class Unit:
     def _take(self, record: Record) -> list[Outbound]:
         try:
             event = decode_record(record)
-            if event.type not in TOPICS[record.topic].types:
-                raise ContractError("wrong_topic", f"{event.type} does not belong on {record.topic}")
-            if self._seen_before(event):
+            self._guard.check_place(record, event)
+            if self._guard.seen_before(record, event):
                 self.counters["duplicate"] += 1
                 return []
             parts = self._parts(event)
         except ContractError as error:
             return [self._dead_letter(record, 0, error.reason, error.detail)]
+        except HorizonError:
+            raise
         except Exception as error:  # an edge: whatever a step raises stops the process at a named place
             raise self._poison(record, error) from error
         out: list[Outbound] = []
@@ -254,14 +270,14 @@ class Unit:
     def _stamp(self, record: Record, part: int, number: int, key: str, emit: Emit) -> Outbound:
         position = record.position
         event = Event(
-            id=event_id(self.step.name, position, key, number),
+            id=event_id(self.step.name, position, key, number, self._shard.log_id),
             at=emit.at,
             key=emit.key,
             data=emit.data,
-            cause=str(Cause(self.step.name, position, part, number)),
+            cause=str(Cause(self.step.name, position, part, number, self._shard.log_id)),
             cid=emit.cid,
-            region=self._region,
-            run=self._run,
+            region=self._shard.region,
+            run=self._shard.run,
         )
         partition = self.partition if TOPICS[emit.topic].keeps_partition else None
         return Outbound(emit.topic, emit.key, encode(event), partition, emit.at)
@@ -282,16 +298,6 @@ class Unit:
 
     def _poison(self, record: Record, error: Exception) -> PoisonError:
         return PoisonError(self.name, record.topic, record.partition, record.offset, error)
-
-    def _seen_before(self, event: Event[Any]) -> bool:
-        cause = Cause.parse(event.cause) if event.cause else None
-        if cause is None or cause.position.topic not in _INBOXES:  # no step's emission
-            return False
-        if cause.rank <= self._seen.get(cause.origin, (-1, -1, -1)):
-            return True
-        if cause.origin in self._seen or len(self._seen) < _ORIGINS_MOST:
-            self._seen[cause.origin] = cause.rank
-        return False
 
     def _key(self, key: str) -> _Live:
         live = self._live.get(key)
@@ -322,10 +328,10 @@ class Unit:
         return sum(self._live[key].size for key in self._dirty)
 
     def _pack(self) -> bytes:
-        head = orjson.dumps(self._seen)
+        head = orjson.dumps(self._guard.seen)
         return len(head).to_bytes(4, "big") + head + self.step.shared.dump(self._shared)
 
     def _unpack(self, raw: bytes) -> Any:
         size = int.from_bytes(raw[:4], "big")
-        self._seen = {origin: (o, p, n) for origin, (o, p, n) in orjson.loads(raw[4 : 4 + size]).items()}
+        self._guard.seen = {origin: (o, p, n) for origin, (o, p, n) in orjson.loads(raw[4 : 4 + size]).items()}
         return self.step.shared.load(raw[4 + size :])

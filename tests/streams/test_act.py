@@ -24,7 +24,7 @@ from models.signal import Change, Control, EffectAnswered
 from models.signing import KeyRing, sign
 from models.workflow import TargetState
 from streams.act import ActStep
-from streams.runtime import Started, Unit
+from streams.runtime import Shard, Started, Unit
 
 KEYS = KeyRing({"k1": b"0123456789abcdef0123456789abcdef"}, "k1")
 TARGETS = ("db", "db2")
@@ -76,7 +76,7 @@ class Host:
         self.append(event(catalog(), "catalog", T0))
 
     def _unit(self) -> Unit:
-        return Unit(ActStep(KEYS, RUN), 0, run=RUN, saved=self.saved, entries=self.entries.values())
+        return Unit(ActStep(KEYS, RUN), Shard(0, run=RUN), saved=self.saved, entries=self.entries.values())
 
     def append(self, item: Event[Any] | Outbound, *, crash_before_save: bool = False) -> None:
         key, value = (item.key, item.value) if isinstance(item, Outbound) else (item.key, encode(item))
@@ -280,14 +280,14 @@ def played() -> Host:
 
 def test_replaying_the_inbox_gives_the_same_bytes() -> None:
     host = played()
-    fresh = Unit(ActStep(KEYS, RUN), 0, run=RUN)
+    fresh = Unit(ActStep(KEYS, RUN), Shard(0, run=RUN))
     assert [out.value for record in host.log for out in fresh.apply(record)] == host.bytes
     assert {"recovered", "refused"} == {outcome.result for outcome in host.of(Outcome)}
 
 
 def test_each_contract_goes_to_its_topic_and_key() -> None:
     host = played()
-    fresh = Unit(ActStep(KEYS, RUN), 0, run=RUN)
+    fresh = Unit(ActStep(KEYS, RUN), Shard(0, run=RUN))
     places = {(out.topic, out.key) for record in host.log for out in fresh.apply(record)}
     assert places == {("journal", "db"), ("signals", "shop"), ("audit", "fs-1")}
 

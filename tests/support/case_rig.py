@@ -21,7 +21,7 @@ from models.runbook import ActionCall, Prior, Reversibility, Runbook, RunbookSte
 from models.signal import Control, EffectAnswered, InfraEvent, InfraMeaning, Review
 from models.signing import KeyRing, sign
 from streams.case import CaseStep
-from streams.runtime import Unit
+from streams.runtime import Shard, Unit
 from streams.step import Effect
 
 T0 = 1_790_000_000_000
@@ -155,7 +155,7 @@ class CaseRig:
         self.asked: list[Effect] = []
         self.saved: Checkpoint | None = None
         self.entries: dict[str, Entry] = {}
-        self.unit = Unit(CaseStep(KEYS, "run-1"), 0, run="run-1")
+        self.unit = Unit(CaseStep(KEYS, "run-1"), Shard(0, run="run-1"))
         self.say(given or catalog(), key="catalog")
 
     @property
@@ -183,7 +183,8 @@ class CaseRig:
 
     def restart(self) -> None:
         """Load what was saved last into a new Unit, as after a crash."""
-        self.unit = Unit(CaseStep(KEYS, "run-1"), 0, run="run-1", saved=self.saved, entries=list(self.entries.values()))
+        shard, entries = Shard(0, run="run-1"), list(self.entries.values())
+        self.unit = Unit(CaseStep(KEYS, "run-1"), shard, saved=self.saved, entries=entries)
 
     def of(self, kind: type[C]) -> list[C]:
         """Everything of this type that was emitted, in order."""
@@ -210,7 +211,7 @@ class CaseRig:
 
     def replayed(self) -> list[bytes]:
         """The whole log through a fresh Unit."""
-        unit = Unit(CaseStep(KEYS, "run-1"), 0, run="run-1")
+        unit = Unit(CaseStep(KEYS, "run-1"), Shard(0, run="run-1"))
         found: list[bytes] = []
         for record in self.log:
             unit.due(record.logged_at)

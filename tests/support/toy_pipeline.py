@@ -21,10 +21,12 @@ from models.errors import ContractError
 from models.event import Contract, Event
 from models.log import LogBatch, SourceRange
 from models.signal import Change, EffectAnswered, Tick
+from models.topics import partition_of
 from streams.embedded import EmbeddedHost
 from streams.step import Effect, Emit, ModelKeeper, NothingKeeper, Part, Turn
 
 PARTITIONS = 2
+SERVICES = [next(f"toy{n}" for n in range(99) if partition_of(f"toy{n}", PARTITIONS) == p) for p in range(PARTITIONS)]
 
 
 class Count(BaseModel):
@@ -116,7 +118,7 @@ def batch(number: int, lines: int = 7) -> Outbound:
             sources=(
                 SourceRange(source_id="toy", cursor_from=str(number), cursor_to=str(number + 1), covered_until=at),
             ),
-            services=("toy",),
+            services=(SERVICES[number % PARTITIONS],),
             service_index=[0] * lines,
             timestamps=[at] * lines,
             severity=[0] * lines,

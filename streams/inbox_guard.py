@@ -1,0 +1,98 @@
+"""What a Unit lets in: events in their right place, of causes that can exist, each once.
+
+In: decoded events of an inbox. Out: ContractError for what must become a dead letter, True for what was seen before.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from connectors.ports import Record
+from models.errors import ContractError, HorizonError
+from models.event import Cause, Event
+from models.log import LogBatch
+from models.topics import TOPICS, partition_of
+
+__all__ = ["InboxGuard", "Shard"]
+
+_ORIGINS_MOST: Final = 10_000
+"""Far more than there are steps and partitions; what a stranger calls itself beyond is not remembered."""
+_INBOXES: Final = frozenset(topic.name for topic in TOPICS.values() if topic.inbox_of)
+_BROADCAST: Final = frozenset(("catalog", "control"))
+"""What stands in every partition of an inbox, whatever its key."""
+_BY_PARTITION: Final = frozenset(("log_batch", "template_counts"))
+"""What is keyed by the number of its partition."""
+
+
+class Shard(NamedTuple):
+    """Where a Unit stands: its partition of how many (0: not said, so places are not checked); whose events it writes
+    (`run`, `region`: as in the envelope); `log_id` of its inbox where logs can be made anew; `bounded`: causes are
+    believed only up to the ends of the logs that the host has told it of.
+    """
+
+    partition: int
+    partitions: int = 0
+    run: str = ""
+    region: str = ""
+    log_id: str = ""
+    bounded: bool = False
+
+
+class InboxGuard:
+    """Keeps, for each origin of causes, the highest rank seen."""
+
+    def __init__(self, shard: Shard) -> None:
+        self.seen: dict[str, tuple[int, int, int]] = {}
+        self._shard = shard
+        self._ends: dict[tuple[str, int], int] = {}
+        self._asked: tuple[int, str, int] | None = None
+
+    def learn_end(self, topic: str, partition: int, end: int) -> None:
+        """That log goes up to `end` (exclusive): causes below it may be believed."""
+        self._ends[topic, partition] = max(end, self._ends.get((topic, partition), 0))
+
+    def check_place(self, record: Record, event: Event[Any]) -> None:
+        """A key belongs to one partition: elsewhere it would meet another state, and out of order. Raises
+        ContractError with reason `wrong_topic`, `wrong_key` or `wrong_partition`.
+        """
+        if event.type not in TOPICS[record.topic].types:
+            raise ContractError("wrong_topic", f"{event.type} does not belong on {record.topic}")
+        if record.key != event.key:
+            raise ContractError("wrong_key", f"the record's key is {record.key!r:.100}, the event's {event.key!r:.100}")
+        shard = self._shard
+        if not shard.partitions or event.type in _BROADCAST:
+            return
+        keys: tuple[str, ...] = (event.key,)
+        if event.type in _BY_PARTITION:
+            if event.key != str(shard.partition):
+                raise ContractError("wrong_partition", f"of partition {event.key!r:.20}, found in {shard.partition}")
+            keys = event.data.services if isinstance(event.data, LogBatch) else ()
+        for key in keys:
+            right = partition_of(key, shard.partitions)
+            if right != shard.partition:
+                raise ContractError("wrong_partition", f"{key!r:.100} belongs to partition {right}")
+
+    def seen_before(self, record: Record, event: Event[Any]) -> bool:
+        """Whether this emission of a step was taken already. Raises HorizonError once, then ContractError
+        (`future_cause`), where it claims to come of a record beyond the known end of its log.
+        """
+        cause = Cause.parse(event.cause) if event.cause else None
+        if cause is None or cause.position.topic not in _INBOXES:  # no step's emission
+            return False
+        if self._shard.bounded:
+            self._check_horizon(record, cause)
+        if cause.rank <= self.seen.get(cause.origin, (-1, -1, -1)):
+            return True
+        if cause.origin in self.seen or len(self.seen) < _ORIGINS_MOST:
+            self.seen[cause.origin] = cause.rank
+        return False
+
+    def _check_horizon(self, record: Record, cause: Cause) -> None:
+        topic, partition, offset = cause.position
+        end = self._ends.get((topic, partition), 0)
+        if offset < end:
+            return
+        if self._asked != (record.offset, topic, partition):
+            self._asked = (record.offset, topic, partition)
+            raise HorizonError(topic, partition, offset)
+        raise ContractError("future_cause", f"{cause} names a record that does not exist: that log ends at {end}")
