@@ -36,7 +36,7 @@ from connectors.local_kafka_config import (
     scram_arguments,
     server_properties,
 )
-from connectors.local_kafka_jars import kafka_jars, require
+from connectors.local_kafka_jars import kafka_jars, require_java
 from connectors.settings import cache_folder
 from models.errors import LocalKafkaError
 
@@ -128,7 +128,7 @@ class LocalBroker:
         """Start it and do not wait; a new folder is formatted first. Nothing happens when it runs."""
         if self.pid is not None:
             return
-        java, jars = require("java", "default-jre-headless"), kafka_jars(cache_folder())
+        java, jars = require_java(), kafka_jars(cache_folder())
         self._write_configuration()
         base = [java, f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}", "-cp", f"{jars}/*"]
         if not (self.folder / "data" / "meta.properties").exists():
@@ -222,10 +222,6 @@ class LocalBroker:
         tool = [*base[:1], *_BRIEF, *base[1:], "kafka.tools.StorageTool", "format", "-t", cluster]
         command = [*tool, "-c", str(self.folder / "server.properties"), *scram_arguments(self._security)]
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=60, check=False)
-        if "UnsupportedClassVersionError" in done.stderr:
-            raise LocalKafkaError(
-                "Java is too old for Kafka. Install 17 or later: apt-get install openjdk-17-jre-headless"
-            )
         if done.returncode:
             said = (done.stdout + done.stderr).strip()[-2000:]
             raise LocalKafkaError(f"Kafka cannot format {self.folder}. Empty the folder or name another:\n{said}")

@@ -7,6 +7,7 @@ interrupted download is never taken for whole; a lock lets two processes that wa
 from __future__ import annotations
 
 import fcntl
+import re
 import shutil
 import subprocess
 import tempfile
@@ -15,10 +16,11 @@ from xml.etree import ElementTree
 
 from models.errors import LocalKafkaError
 
-__all__ = ["POM", "kafka_jars", "kafka_version", "require"]
+__all__ = ["POM", "kafka_jars", "kafka_version", "require", "require_java"]
 
 POM = Path(__file__).parent.parent / "infra" / "kafka" / "pom.xml"
 _DOWNLOAD_SECONDS = 600
+_JAVA = 17  # what Kafka 4's broker is compiled for
 
 
 def require(program: str, package: str) -> str:
@@ -29,6 +31,17 @@ def require(program: str, package: str) -> str:
             f"a local Kafka needs {program}, which is not here. Install it: apt-get install {package}"
         )
     return found
+
+
+def require_java() -> str:
+    """Where java is. Raises LocalKafkaError where it is missing or too old, with what to install."""
+    java = require("java", "openjdk-17-jre-headless")
+    said = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=False).stderr
+    version = re.search(r'version "(?:1\.)?(\d+)', said)
+    if version is None or int(version[1]) < _JAVA:
+        advice = f"Install {_JAVA} or later and put it first in PATH: apt-get install openjdk-17-jre-headless"
+        raise LocalKafkaError(f"{java} is not Java {_JAVA}: {said.strip()[:200]!r}. {advice}")
+    return java
 
 
 def kafka_version() -> str:
