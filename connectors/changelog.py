@@ -15,7 +15,7 @@ import orjson
 from connectors.ports import Checkpoint, Crash, Entry
 from models.errors import DataFolderError
 
-__all__ = ["Kept", "decode_kept", "encode_checkpoint", "encode_crash", "term_of"]
+__all__ = ["Fence", "Kept", "decode_kept", "encode_checkpoint", "encode_crash", "term_of"]
 
 _HEAD: Final = struct.Struct(">BQ")
 _ENTRY: Final = struct.Struct(">qqI")
@@ -55,8 +55,38 @@ def encode_crash(partition: int, term: int, crash: Crash) -> tuple[bytes, bytes]
 
 
 def term_of(value: bytes) -> int:
-    """The fencing term a message was written under."""
-    return int(_HEAD.unpack_from(value)[1])
+    """The fencing term a message was written under. Raises DataFolderError for one this program cannot have written."""
+    try:
+        version, term = _HEAD.unpack_from(value)
+    except struct.error as error:
+        raise _foreign(value, error) from error
+    if version != _VERSION:
+        raise _foreign(value, ValueError(f"version {version}"))
+    return int(term)
+
+
+class Fence:
+    """Tells what a worker wrote late, after another had taken the partition over: messages are shown in the order of
+    the changelog, and one of a lower term than any before it is not admitted.
+    """
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        """How many were not admitted."""
+        self._terms: dict[int, int] = {}
+
+    def admit(self, partition: int, value: bytes) -> bool:
+        """Whether the next message of a partition's changelog counts. Raises DataFolderError as `term_of`."""
+        term = term_of(value)
+        if term < self.term(partition):
+            self.dropped += 1
+            return False
+        self._terms[partition] = term
+        return True
+
+    def term(self, partition: int) -> int:
+        """The highest term seen; 0 before the first. Whoever takes the partition over writes under one more."""
+        return self._terms.get(partition, 0)
 
 
 def decode_kept(key: bytes, value: bytes) -> Kept:
@@ -68,10 +98,14 @@ def decode_kept(key: bytes, value: bytes) -> Kept:
             raise ValueError(f"version {version}")
         return _decode(int(partition), kind, name, term, value)
     except (ValueError, struct.error) as error:
-        raise DataFolderError(
-            f"The changelog holds a message that is none of Foreshock's (key {key[:80]!r}: {error}). Only the role "
-            "that owns the state may write there: check who else does (`foreshock topics acls`)."
-        ) from error
+        raise _foreign(key, error) from error
+
+
+def _foreign(what: bytes, error: Exception) -> DataFolderError:
+    return DataFolderError(
+        f"The changelog holds a message that is none of Foreshock's ({what[:80]!r}: {error}). Only the role that owns "
+        "the state may write there: check who else does (`foreshock topics acls`)."
+    )
 
 
 def _decode(partition: int, kind: str, name: str, term: int, value: bytes) -> Kept:
