@@ -13,7 +13,7 @@ __all__ = ["AuditEntry", "DeadLetter", "Stage"]
 
 
 class Stage(StrEnum):
-    """The stages of an incident's life, as auditors read them."""
+    """The stages of an incident's life, as auditors read them; and of a generation of baselines."""
 
     DETECTED = "DETECTED"
     HISTORY_CHECKED = "HISTORY_CHECKED"
@@ -33,10 +33,16 @@ class Stage(StrEnum):
     NEEDS_PERSON = "NEEDS_PERSON"
     LEARNED = "LEARNED"
     CLOSED = "CLOSED"
+    BASELINES_SWAPPED = "BASELINES_SWAPPED"
+    BASELINES_REFUSED = "BASELINES_REFUSED"
+    BASELINES_RESTORED = "BASELINES_RESTORED"
 
 
 class AuditEntry(Contract):
-    """One stage reached by one incident: by whom, and the few facts that justify it."""
+    """One stage reached by one incident: by whom, and the few facts that justify it.
+
+    Of baselines, `correlation_id` is the generation's id and `facts` name the service.
+    """
 
     TYPE: ClassVar[str] = "audit_entry"
 

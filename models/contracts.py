@@ -13,6 +13,7 @@ from models.incident import Incident
 from models.log import LogBatch
 from models.prediction import ModelAnswered, Prediction
 from models.signal import Change, Control, EffectAnswered, InfraEvent, Review, Tick
+from models.snapshot import BaselineRollback, BaselineSnapshot
 from models.template import TemplateCounts
 
 __all__ = ["CONTRACTS"]
@@ -44,5 +45,7 @@ CONTRACTS: dict[str, type[Contract]] = {
         Catalog,
         AuditEntry,
         DeadLetter,
+        BaselineSnapshot,
+        BaselineRollback,
     )
 }

@@ -36,6 +36,8 @@ class Finding:
     log_p: float
     learnt: int
     warm: bool
+    generation: int = 0
+    """Of the baselines it rests on (0: learnt live)."""
 
     @property
     def excess(self) -> float:
@@ -89,7 +91,7 @@ class OpenAnomaly:
             log10_p=round(seen.log_p / LN10, 4),
             sigma=round(max(0.0, sigma_of(seen.log_p)), 2),
             rule=seen.rule,
-            baseline=BaselineView(n=seen.learnt, warm=seen.warm),
+            baseline=BaselineView(generation=seen.generation, n=seen.learnt, warm=seen.warm),
             evidence=self.evidence,
             opened_at=self.opened_at,
         )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from models.baseline import Baselines, Ints
 from models.errors import DataFolderError
+from models.generations import Generations
 from models.habit import Habits
 from models.open_anomaly import OpenAnomaly
 from models.series import ERRORS, Series
@@ -26,7 +27,8 @@ from models.window import BUCKETS_A_MINUTE, BucketRing, MinuteRing
 __all__ = ["OpenBucket", "Recent", "ServiceState", "Unborn"]
 
 _MAGIC: Final = b"FSDT"
-_VERSION: Final = 1
+_VERSION: Final = 2
+_READABLE: Final = (1, 2)  # 1 knew no generations
 
 
 @dataclass(slots=True)
@@ -82,6 +84,7 @@ class ServiceState:
         self.tail = TailEpisodes()
         self.habits = Habits()
         self.limits: Limits = limits_of(1, 0, 1.0, 0.0)
+        self.generations = Generations()
         self.pending: dict[int, OpenBucket] = {}
         self.unborn: dict[str, Unborn] = {}
         self.next_bucket = -1
@@ -109,6 +112,15 @@ class ServiceState:
             bucket.counts = np.concatenate([bucket.counts, np.zeros(more, np.int32)])
             bucket.severity = np.concatenate([bucket.severity, np.zeros(more, np.int8)])
 
+    def place(self, slot: int, series_id: str, seen: Unborn, minute: int, new: bool) -> None:
+        """Give `slot` to a template first seen in `minute`, with what open buckets have counted of it."""
+        self.series.place(slot, series_id, seen.text, seen.failing, minute, new)
+        self.base.reset(slice(slot, slot + 1))
+        self.ring.reset(slot)
+        self.minutes.reset(slot)
+        for bucket in self.pending.values():
+            bucket.counts[slot], bucket.severity[slot] = bucket.fresh.pop(series_id, (0, 0))
+
     def lose(self, reason: str, lines: int) -> None:
         """Count lines not taken."""
         if lines:
@@ -130,9 +142,9 @@ class ServiceState:
     @classmethod
     def load(cls, raw: bytes) -> ServiceState:
         """The state those bytes hold. Raises DataFolderError for bytes of another version."""
-        if raw[:4] != _MAGIC or raw[4] != _VERSION:
+        if raw[:4] != _MAGIC or raw[4] not in _READABLE:
             raise DataFolderError(
-                f"A service's detection state is of version {raw[4:5]!r}; this program reads {_VERSION}. "
+                f"A service's detection state is of version {raw[4:5]!r}; this program reads up to {_VERSION}. "
                 "Use the program that wrote it, or start with a new data folder."
             )
         size = int.from_bytes(raw[5:9], "little")
@@ -145,6 +157,8 @@ class ServiceState:
         state = cls(header["service"])
         state._read_header(header)
         state._read_arrays(arrays)
+        if "generations" in header:
+            state.generations = Generations.load(header["generations"], arrays)
         state.predict()
         return state
 
@@ -160,6 +174,7 @@ class ServiceState:
         for bucket in sorted(self.pending):
             yield f"pending.{bucket}", self.pending[bucket].counts[:used]
             yield f"pending.{bucket}.severity", self.pending[bucket].severity[:used]
+        yield from self.generations.arrays()
 
     def _read_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
         used = self.series.used
@@ -195,6 +210,7 @@ class ServiceState:
             "recent": {name: [kept.slot, kept.cleared, kept.alarm] for name, kept in self.recent.items()},
             "stalls": {name: kept.dump() for name, kept in self.stalls.items()},
             "lost": self.lost,
+            "generations": self.generations.dump(),
         }
 
     def _read_header(self, header: dict[str, Any]) -> None:

@@ -37,9 +37,9 @@ _ROWS = (
     Topic(
         "counts",
         "the same partition",
-        ("template_counts", "catalog", "tick"),
+        ("template_counts", "catalog", "tick", "baseline_snapshot", "baseline_rollback"),
         30 * _DAY,
-        "mine, host",
+        "mine, host, replay",
         "detect",
         keeps_partition=True,
         inbox_of="detect",

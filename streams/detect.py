@@ -1,8 +1,8 @@
 """The step `detect`: counts in, anomalies and health out. Key: service.
 
-In, on `counts`: TemplateCounts (mine), Catalog (operator). Out: every Anomaly on `anomalies`, the same on `signals` for
-the service's application, ServiceHealth on `health` once a closed minute, and at every closed bucket while an alarm is
-open or was within 15 minutes.
+In, on `counts`: TemplateCounts (mine), Catalog (operator), generations of baselines and their rollback (replay). Out:
+every Anomaly on `anomalies`, the same on `signals` for the service's application, ServiceHealth on `health` once a
+closed minute, and at every closed bucket while an alarm is open or was within 15 minutes; AuditEntries of generations.
 
 Time is event time: a bucket closes when the service's sources have covered it (streams/detect_sources.py). Whatever is
 told of closed windows depends on the counts in them alone; only what is told early, of windows still open, depends on
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from models.anomaly import Anomaly, Kind, LinePointer, Status, Tier
 from models.catalog import Catalog
+from models.errors import ContractError
 from models.event import Event
 from models.log import Severity
 from models.open_anomaly import Finding, OpenAnomaly
@@ -27,6 +28,7 @@ from models.template import BUCKET_MS, Section, TemplateCounts
 from models.vocabulary import has_failure_words
 from models.window import BUCKETS_A_MINUTE
 from streams.detect_buckets import close_until
+from streams.detect_generations import GenerationEvent, audits_of, check_generation, parts_of_services, take
 from streams.detect_health import has_open_or_recent_alarm, health_of
 from streams.detect_judge import Judge
 from streams.detect_rows import LAST_BUCKET, Rows, check_pointer, check_section, rows_of, take_rows
@@ -35,6 +37,8 @@ from streams.step import Emit, Keeper, ModelKeeper, Part, Turn
 
 __all__ = ["Detect", "Share"]
 
+NewJudge = Callable[[ServiceState, Callable[[], str]], Judge]
+"""A judge for one service and turn; the second argument names the service's application."""
 _MAX_AHEAD: Final = MAX_LEAD_MS // BUCKET_MS + 40
 """Buckets a line may be ahead of what its service has closed: an hour between its sources, and some lateness."""
 
@@ -70,8 +74,8 @@ class Detect:
     shared: Keeper[DetectShared] = ModelKeeper(DetectShared)
     state: Keeper[ServiceState] = _ServiceKeeper()
 
-    def __init__(self, failing: Callable[[str], bool] = has_failure_words) -> None:
-        self._failing = failing
+    def __init__(self, failing: Callable[[str], bool] = has_failure_words, judge: NewJudge = Judge) -> None:
+        self._failing, self._judge = failing, judge
 
     def admit(self, shared: DetectShared, event: Event[Any]) -> tuple[DetectShared, Sequence[Part]]:
         """Note the sources' progress; a part for each service with lines, with buckets free to close, or with a source
@@ -80,6 +84,10 @@ class Detect:
         if isinstance(event.data, Catalog):
             shared.catalog = event.data
             return shared, ()
+        if isinstance(event.data, GenerationEvent):
+            if wrong := check_generation(event.data):
+                raise ContractError("generation_invalid", wrong)
+            return shared, parts_of_services(shared, event)
         if not isinstance(event.data, TemplateCounts):
             return shared, ()
         counts = event.data
@@ -111,13 +119,16 @@ class Detect:
 
     def advance(self, shared: DetectShared, state: ServiceState, part: Part) -> Turn[ServiceState]:
         """Take the service's rows, close what is covered, judge, and judge the open windows early."""
-        share: Share = part.share
         catalog = shared.catalog
 
         def application() -> str:
             return catalog.application_of(state.service)
 
-        judge = Judge(state, application)
+        if isinstance(part.event.data, GenerationEvent):
+            take(state, part.event.data)
+            return Turn(state, audits_of(state, application(), part.event.at))
+        share: Share = part.share
+        judge = self._judge(state, application)
         before = state.next_bucket
         told = _stalls(state, share, part.event.at, application)
         counts: TemplateCounts = part.event.data
@@ -135,6 +146,8 @@ class Detect:
         if _wants_health(state, before):
             health = health_of(state, application())
             emits.append(Emit("health", state.service, health.watermark, health))
+        if state.generations.told:
+            emits += audits_of(state, application(), part.event.at)
         return Turn(state, emits)
 
     def _take(

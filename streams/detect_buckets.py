@@ -20,6 +20,7 @@ from models.service_state import OpenBucket, ServiceState, Unborn
 from models.silence import AWAY_BUCKETS
 from models.verdict import limits_of
 from models.window import BUCKETS_A_MINUTE, LONG_MINUTES
+from streams.detect_generations import restore, swap
 from streams.detect_judge import Judge
 from streams.detect_rows import bound_fresh
 
@@ -106,17 +107,20 @@ def _close_minute(state: ServiceState, bucket: int, policy: DetectionPolicy, jud
     hours, and then 7, 9, 19, 54 times a minute: learnt at once, three minutes of that teach a rare series a dispersion
     (by 1,000 times) with which the fourth is no surprise. If it becomes an alarm, its ramp is never learnt.
     """
-    minute, used = bucket // BUCKETS_A_MINUTE, state.series.used
+    minute = bucket // BUCKETS_A_MINUTE
     if minute >= state.first_minute:
         state.minutes.push(minute, state.ring.minute, state.base.low)
         judge.drops(minute, bucket)
     else:
         state.minutes.clear()
     _note_births(state, minute, bucket)
+    swap(state, minute, policy.max_templates)
+    used = state.series.used
     failing = state.series.failing[:used]
     _learn(state, minute - 1, state.ring.minute_before()[:used], ~failing)
     late = minute - FAILING_LAG
     _learn(state, late, state.minutes.counts[late % LONG_MINUTES, :used], failing)
+    restore(state)
     state.predict()
     state.series.new[:used] &= state.base.n[:used] < TESTABLE
     _set_limits(state, bucket, policy)
@@ -191,12 +195,7 @@ def _place(state: ServiceState, name: str, slot: int, minute: int, new: bool) ->
     seen = state.unborn[name]
     if slot < state.series.used:
         _leave(state, slot)
-    state.series.place(slot, name, seen.text, seen.failing, minute, new)
-    state.base.reset(slice(slot, slot + 1))
-    state.ring.reset(slot)
-    state.minutes.reset(slot)
-    for other in state.pending.values():
-        other.counts[slot], other.severity[slot] = other.fresh.pop(name, (0, 0))
+    state.place(slot, name, seen, minute, new)
 
 
 def _leave(state: ServiceState, slot: int) -> None:

@@ -233,8 +233,8 @@ class Judge:
         log_p: float, slot: int,
     ) -> Finding:  # fmt: skip
         """`figures` are observed, expected, dispersion; `slot` is the series whose baseline they rest on."""
-        learnt = int(self.state.base.n[slot])
-        return Finding(kind, tier, rule, *span, *figures, log_p, learnt, learnt >= WARM)
+        learnt, generation = int(self.state.base.n[slot]), self.state.generations.running.number
+        return Finding(kind, tier, rule, *span, *figures, log_p, learnt, learnt >= WARM, generation)
 
     # -- the life of an anomaly ----------------------------------------------------------------------------------------
 
