@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = [
     "ActionError",
     "BrokerError",
@@ -14,6 +16,7 @@ __all__ = [
     "LocalKafkaError",
     "PoisonError",
     "SignatureError",
+    "StalledError",
     "UnknownOutcomeError",
 ]
 
@@ -101,3 +104,16 @@ class PoisonError(ForeshockError):
             f"failure at this place moves the record to dead-letters. Please report it with `foreshock tap {topic}`."
         )
         self.unit, self.topic, self.partition, self.offset, self.cause = unit, topic, partition, offset, cause
+
+
+class StalledError(ForeshockError):
+    """A consumer has messages to read and does not read them: its supervisor must start it again (exit 75)."""
+
+    exit_code = 75
+
+    def __init__(self, step: str, partitions: Sequence[int]) -> None:
+        names = ", ".join(map(str, partitions))
+        super().__init__(
+            f"{step} has not moved on partitions {names} although there is something to read. Start it again; if it "
+            "comes back, look at `foreshock doctor` and the broker's log."
+        )
