@@ -98,7 +98,8 @@ class SaslSettings(Model):
 class KafkaSettings(Model):
     """How to reach Kafka and what this deployment's topics and groups are called. `prefix` comes before every name, so
     that several deployments can share a cluster. `min_insync`: of `replication`, how many must have a record before it
-    counts as written. `retention_days` replaces how long a topic of models.topics is kept.
+    counts as written. `retention_days` replaces how long a topic of models.topics is kept. `clock`: the plan of a
+    virtual time (connectors/clock.py), where the deployment runs a simulated world; else time is the brokers'.
 
     `password`, `client_secret` and `key_password` come from the environment (`KAFKA_SECRETS`), never from the file.
     """
@@ -114,9 +115,15 @@ class KafkaSettings(Model):
     sasl: SaslSettings = SaslSettings()
     principal: str = Field(default="User:foreshock-{role}", pattern=r"^[A-Za-z]+:.*\{role\}")
     retention_days: dict[str, Annotated[float, Field(gt=0, le=36_500)]] = {}
+    clock: str = ""
     password: SecretStr = SecretStr("")
     client_secret: SecretStr = SecretStr("")
     key_password: SecretStr = SecretStr("")
+
+    @property
+    def run(self) -> str:
+        """The name of this deployment in the envelope: act obeys no other's commands."""
+        return f"kafka-{self.prefix.strip('.-_') or 'foreshock'}"
 
     def topic(self, name: str) -> str:
         """What a topic of models.topics is called on the cluster."""
