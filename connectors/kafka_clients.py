@@ -1,7 +1,7 @@
 """What every Kafka client is given: addresses, security, client id. In: the `kafka:` section. Out: its arguments.
 
-kafka-python's clients take `client_options`, `consumer_options` or `producer_options` as keyword arguments, Faust's host
-`faust_options`. All raise ConfigError where something that is needed for a connection is not configured.
+kafka-python's clients take `client_options`, `consumer_options` or `producer_options` as keyword arguments, and
+Faust's host takes `faust_options`. All raise ConfigError where something that a connection needs is not configured.
 """
 
 from __future__ import annotations

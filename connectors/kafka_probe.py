@@ -1,4 +1,4 @@
-"""Why a broker cannot be used. In: the `kafka:` section. Out: nothing where one of its brokers answers; a BrokerError else.
+"""Why a broker cannot be used. In: the `kafka:` section. Out: a BrokerError, unless one of its brokers answers.
 
 kafka-python tries again until its time is up and then says that it is up; here one connection is made and the first
 thing that fails is named, with what to change. Both clients' connections are configured the same, so it holds for both.
@@ -25,7 +25,7 @@ _SECONDS: Final = 5.0
 
 
 def check_brokers(settings: KafkaSettings, seconds: float = _SECONDS) -> None:
-    """Return once one of the brokers answers and lets this client in; each is given `seconds`. Not within an event loop.
+    """Return once one of the brokers answers and lets this client in, each within `seconds`. Not in an event loop.
 
     Raises BrokerError with the reason of the first, ConfigError where something is not configured.
     """
