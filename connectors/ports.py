@@ -1,7 +1,7 @@
 """The two ports that hosts drive Units through, and the shapes that pass: records in, outbound out, checkpoints kept.
 
 `Log` appends and reads records; `States` saves and loads what Units remember. SQLite implements both here
-(connectors/sqlite.py); one conformance suite (tests/connectors/test_ports.py) holds every
+(connectors/sqlite.py), Kafka too (connectors/kafka_log.py, kafka_states.py); one conformance suite (tests/connectors/test_ports.py) holds every
 implementation to these words.
 """
 
@@ -98,10 +98,16 @@ class Clock(Protocol):
 
 
 class Log(Protocol):
-    """Topics of partitions of records: append only, offsets from 0 without holes, one order a partition."""
+    """Topics of partitions of records: append only, one order a partition, offsets from 0 (on Kafka with holes where
+    markers of transactions stand, or where compaction has been).
+    """
 
     def append(self, batch: Sequence[Outbound], logged_at: int) -> Sequence[Record]:
-        """Append all, stamped `logged_at`, in order; returns them with their places. All or nothing."""
+        """Append all, stamped `logged_at`, in order; returns them with their places once they are durable.
+
+        All or nothing in SQLite; on Kafka an error may leave a prefix of each partition's messages, and the broker's
+        clock stamps them where it is the deployment's. Appended again, they are known by their ids and causes.
+        """
         ...
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> Sequence[Record]:
