@@ -7,10 +7,8 @@ thing that fails is named, with what to change. Both clients' connections are co
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
-from collections.abc import Iterator
 from typing import Any, Final
 
 from connectors.kafka_clients import faust_options
@@ -19,7 +17,7 @@ from connectors.kafka_settings import KafkaSettings
 from connectors.kafka_tokens import async_provider
 from models.errors import BrokerError
 
-__all__ = ["broker_errors", "check_brokers"]
+__all__ = ["check_brokers"]
 
 _SECONDS: Final = 5.0
 
@@ -38,21 +36,6 @@ def check_brokers(settings: KafkaSettings, seconds: float = _SECONDS) -> None:
             first = first or error
     assert first is not None
     raise first
-
-
-@contextlib.contextmanager
-def broker_errors(settings: KafkaSettings) -> Iterator[None]:
-    """Whatever kafka-python raises within becomes a BrokerError that says why, and what to do."""
-    from kafka.errors import AuthorizationError, KafkaError
-
-    try:
-        yield
-    except AuthorizationError as error:
-        advice = "Give this client's principal its ACLs: `foreshock topics acls` lists them."
-        raise BrokerError(f"Kafka does not allow this: {_said(error)}. {advice}") from error
-    except KafkaError as error:
-        check_brokers(settings)
-        raise BrokerError(f"Kafka: {_said(error)}. Look at the brokers' logs, and try again.") from error
 
 
 async def _connect(address: str, settings: KafkaSettings, security: Security, seconds: float) -> None:

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from connectors.kafka_clients import MAX_MESSAGE_BYTES, client_options
-from connectors.kafka_probe import broker_errors, check_brokers
+from connectors.kafka_errors import advising
+from connectors.kafka_probe import check_brokers
 from connectors.kafka_settings import KafkaSettings
 from models.errors import BrokerError, ConfigError
 from models.topics import TOPICS
 
 __all__ = [
-    "STATEFUL_STEPS",
+    "CHANGELOG_STEPS",
     "Difference",
     "TopicPlan",
     "TopicState",
@@ -28,8 +29,8 @@ __all__ = [
     "plan",
 ]
 
-STATEFUL_STEPS: Final = ("detect", "case", "act")
-"""The steps that keep a state, and so a changelog."""
+CHANGELOG_STEPS: Final = tuple(topic.inbox_of for topic in TOPICS.values() if topic.inbox_of)
+"""The steps that keep something in a changelog: their state; mine, which has none, only how far it has come."""
 
 _HOUR: Final = 3_600_000
 _DAY: Final = 24 * _HOUR
@@ -106,7 +107,7 @@ def open_admin(settings: KafkaSettings, client: str = "admin") -> Any:
 
     options = client_options(settings, client)
     check_brokers(settings)
-    with broker_errors(settings):
+    with advising(settings, "connect"):
         return KafkaAdminClient(**options)
 
 
@@ -125,7 +126,7 @@ def plan(settings: KafkaSettings, partitions: int) -> Sequence[TopicPlan]:
             kept = round(settings.retention_days.get(topic.name, kept / _DAY) * _DAY)
         configs = common | (_COMPACTED if kept is None else _kept_by_time(kept))
         plans.append(TopicPlan(settings.topic(topic.name), topic.name, partitions, settings.replication, configs))
-    for step in STATEFUL_STEPS:
+    for step in CHANGELOG_STEPS:
         name, configs = settings.changelog(step), common | _COMPACTED
         plans.append(TopicPlan(name, "", partitions, settings.replication, configs, changelog_of=step))
     return plans
@@ -136,7 +137,7 @@ def describe(admin: Any, settings: KafkaSettings, names: Sequence[str]) -> dict[
     from kafka import TopicPartition
     from kafka.admin import ConfigResource, OffsetSpec
 
-    with broker_errors(settings):
+    with advising(settings, "describe the topics"):
         found = {topic["name"]: topic for topic in admin.describe_topics() if topic["name"] in set(names)}
         if not found:
             return {}
@@ -213,7 +214,7 @@ def _create(admin: Any, settings: KafkaSettings, plans: Sequence[TopicPlan], mis
         for plan in plans
         if plan.name in missing
     }
-    with broker_errors(settings):
+    with advising(settings, "create topics"):
         answers = admin.create_topics(wanted, raise_errors=False)["topics"]
         for answer in answers:
             # Another process was first: it wanted the same.
@@ -230,7 +231,7 @@ def _alter(admin: Any, settings: KafkaSettings, differences: Sequence[Difference
         changes.setdefault(difference.name, {})[difference.setting] = difference.must_be
     if not changes:
         return
-    with broker_errors(settings):
+    with advising(settings, "alter topics"):
         answers = admin.alter_configs([ConfigResource("TOPIC", name, configs) for name, configs in changes.items()])
     for name, said in answers["topic"].items():
         if said != "OK":
@@ -254,7 +255,7 @@ def _sizes(admin: Any, settings: KafkaSettings) -> dict[str, int] | None:
     from kafka.errors import AuthorizationError, for_code
 
     sizes: dict[str, int] = {}
-    with broker_errors(settings):
+    with advising(settings, "look up the sizes of topics"):
         folders = [folder for broker in admin.describe_log_dirs() for folder in broker["log_dirs"]]
     if any(issubclass(for_code(folder["error_code"]), AuthorizationError) for folder in folders) or not folders:
         return None
