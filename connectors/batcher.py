@@ -6,7 +6,7 @@ the last one in the log, whichever partition its line went to.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from connectors.codec import encode
 from connectors.feed import Feed, Held, Slice
 from connectors.ports import Outbound
+from connectors.progress import Mark, Progress
 from models.event import Event, digest
 from models.log import MAX_BATCH_BYTES, MAX_BATCH_LINES, LogBatch, SourceRange
 from models.topics import partition_of
@@ -26,13 +27,18 @@ Rows = NDArray[np.int64]
 
 class Batcher:
     """Fills one open batch a partition. `clock` (ms) stamps the batches: set by the caller when live (`live`), else it
-    follows the lines, never backwards. `run`, `region`: as in the envelope.
+    follows the lines, never backwards. `run`, `region`: as in the envelope. `given`: what the partitions have already,
+    and what is therefore left out.
     """
 
-    def __init__(self, partitions: int, *, live: bool, run: str = "", region: str = "") -> None:
+    def __init__(
+        self, partitions: int, *, live: bool, run: str = "", region: str = "", given: Progress | None = None
+    ) -> None:
         self.clock = 0
         self.live = live
         self._partitions = partitions
+        self._given = given
+        self._passed: set[tuple[int, str]] = set()
         self._run, self._region = run, region
         self._open: dict[int, _OpenBatch] = {}
         self._done: list[Outbound] = []
@@ -42,19 +48,18 @@ class Batcher:
         """Put a slice's lines into the open batches of their services' partitions."""
         lines, home = piece.held.lines, self._partition(piece.feed.service)
         rows: Rows = np.arange(piece.start, piece.stop)
-        here = [row for row in lines.dropped if piece.start <= row < piece.stop] if lines.dropped else []
-        if here:
-            rows = rows[~np.isin(rows, here)]
-            batch = self._batch(home)
-            batch.dropped.update(lines.dropped[row] for row in here)
-            batch.note(piece, piece.stop)
+        dropped = [row for row in sorted(lines.dropped) if piece.start <= row < piece.stop] if lines.dropped else []
+        if dropped:
+            rows = rows[~np.isin(rows, dropped)]
         if lines.services is None:
-            self._put(home, piece, rows)
+            piece.feed.services.update((piece.feed.service,) if len(rows) else ())
+            self._put(home, piece, rows, dropped)
             return
         names = [lines.services[row] or piece.feed.service for row in rows.tolist()]
+        piece.feed.services.update(names)
         targets = np.array([self._partition(name) for name in names], dtype=np.int64)
-        for partition in sorted({int(target) for target in targets}):
-            self._put(partition, piece, rows[targets == partition])
+        for partition in sorted({home, *(int(target) for target in targets)}):
+            self._put(partition, piece, rows[targets == partition], dropped if partition == home else ())
 
     def mention(self, feeds: Iterable[Feed], partitions: Iterable[int]) -> None:
         """Tell these partitions how far these sources are, lines or none: the heartbeat."""
@@ -62,21 +67,27 @@ class Batcher:
         for partition in partitions:
             batch = self._batch(partition)
             for feed in feeds:
-                batch.ranges.setdefault(feed.source_id, _Range(feed, str(feed.cursor)))
+                if feed.source_id not in batch.ranges:
+                    batch.ranges[feed.source_id] = _Range(feed, _further(feed, self._mark(partition, feed.source_id)))
 
     def flush(self) -> list[Outbound]:
         """Everything added, closed; the last batch of each partition holds its sources' cursors and promises."""
         for partition in sorted(self._open):
             batch = self._open[partition]
-            for each in batch.ranges.values():
-                each.to, each.covered_until = str(each.feed.cursor), each.feed.covered
+            for source_id, each in batch.ranges.items():
+                mark = self._mark(partition, source_id)
+                each.to = _further(each.feed, mark)
+                each.covered_until = each.feed.covered if mark is None else max(each.feed.covered, mark.covered)
             self._close(partition, batch)
         self._open = {}
         done, self._done = self._done, []
         return done
 
-    def _put(self, partition: int, piece: Slice, rows: Rows) -> None:
+    def _put(self, partition: int, piece: Slice, rows: Rows, dropped: Sequence[int]) -> None:
+        """Lines of one partition, and the lines that were left out, each counted with the line it stands before."""
         held = piece.held
+        left_out = deque(self._new(partition, piece, np.array(dropped, dtype=np.int64)).tolist())
+        rows = self._new(partition, piece, rows)
         sizes = np.diff(held.lines.ends, prepend=0)[rows].cumsum()
         at = 0
         while at < len(rows):
@@ -93,9 +104,31 @@ class Batcher:
             if not self.live:
                 self.clock = max(self.clock, int(held.newest[rows[stop - 1]]))
             batch.extend(held, rows[at:stop], piece.feed.service, int(sizes[stop - 1]) - spent)
+            batch.drop(piece, left_out, int(rows[stop - 1]))
             batch.note(piece, int(rows[stop - 1]) + 1)
             batch.name_services(piece, rows[at:stop])
             at = stop
+        if left_out:
+            batch, last = self._batch(partition), left_out[-1]
+            batch.drop(piece, left_out, last)
+            batch.note(piece, last + 1)
+
+    def _new(self, partition: int, piece: Slice, rows: Rows) -> Rows:
+        """Those of the lines `rows` that the partition does not have."""
+        source_id = piece.feed.source_id
+        mark = self._mark(partition, source_id)
+        if mark is None or not len(rows) or (partition, source_id) in self._passed:
+            return rows
+        begins = (piece.before.generation, piece.before.offset)
+        if piece.held.place.generation > mark.cursor.generation or begins >= mark.place:
+            self._passed.add((partition, source_id))
+            return rows
+        if piece.held.place.generation < mark.cursor.generation:
+            return rows[:0]
+        return rows[piece.held.places[rows] > mark.cursor.offset - piece.held.place.offset]
+
+    def _mark(self, partition: int, source_id: str) -> Mark | None:
+        return None if self._given is None else self._given.mark(partition, source_id)
 
     def _batch(self, partition: int) -> _OpenBatch:
         if partition not in self._open:
@@ -119,6 +152,12 @@ class Batcher:
             region=self._region,
         )
         self._done.append(Outbound("logs", event.key, encode(event), partition, self.clock))
+
+
+def _further(feed: Feed, mark: Mark | None) -> str:
+    """Where the source is, or where the partition has it already, whichever is further."""
+    cursor = feed.cursor
+    return str(cursor if mark is None or (cursor.generation, cursor.offset) >= mark.place else mark.cursor)
 
 
 class _Range:
@@ -170,6 +209,11 @@ class _OpenBatch:
         if lines.truncated:
             self._truncated += sum(1 for row in lines.truncated if row in chosen)
 
+    def drop(self, piece: Slice, left_out: deque[int], last: int) -> None:
+        """Count those of the lines `left_out` that stand before line `last` or there; they are taken from it."""
+        while left_out and left_out[0] <= last:
+            self.dropped[piece.held.lines.dropped[left_out.popleft()]] += 1
+
     def note(self, piece: Slice, row: int) -> None:
         """The source of `piece` was read up to and with line `row - 1` of its block."""
         feed = piece.feed
@@ -186,7 +230,6 @@ class _OpenBatch:
             if lines.services is None
             else dict.fromkeys(lines.services[row] or feed.service for row in rows.tolist())
         )
-        feed.services.update(names)
         self.ranges[feed.source_id].services.update(names)
 
     def build(self) -> LogBatch:

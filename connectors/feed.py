@@ -38,7 +38,8 @@ class Refusal(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Held:
     """A decoded block. `newest[i]`: the newest event time up to line i (see `steady_newest`); `reported` is the row
-    whose time in the future is the first of its source (-1: none here).
+    whose time in the future is the first of its source (-1: none here). `steps[i]`: how far the cursor's offset is
+    behind `place` after line i, where that is not counted in bytes.
     """
 
     lines: Lines
@@ -46,10 +47,16 @@ class Held:
     place: Cursor
     head: bytes
     reported: int
+    steps: NDArray[np.int64] | None = None
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """How far the cursor's offset is behind `place` after each line."""
+        return self.lines.ends if self.steps is None else self.steps
 
     def cursor(self, row: int) -> Cursor:
         """Where the source stands after the first `row` (1 or more) lines of this block."""
-        offset = self.place.offset + int(self.lines.ends[row - 1])
+        offset = self.place.offset + int(self.places[row - 1])
         notes = self.place.notes + ("f" if 0 <= self.reported < row else "")
         return Cursor(
             self.place.generation,

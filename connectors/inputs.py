@@ -11,10 +11,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from connectors.batcher import Batcher
 from connectors.codec import encode
 from connectors.feed import Feed, Slice
 from connectors.ports import Outbound
+from connectors.progress import Progress
 from models.audit import DeadLetter
 from models.event import Event, digest
 from models.log import HEARTBEAT_MS, MAX_BATCH_BYTES, MAX_BATCH_LINES, MAX_BATCH_MS
@@ -36,7 +39,8 @@ class InputOptions:
 
     `span_ms`: a poll returns at most this much event time, so that virtual time moves in steps no longer than that, and
     a live source that catches up never gives lines far beyond what it has promised. `run`, `region`: as in the
-    envelope.
+    envelope. `given`: what each partition has already, where appending a poll is not one transaction: a source is read
+    on from where the partition furthest behind stands, and what the others have is left out.
     """
 
     partitions: int = 1
@@ -44,6 +48,7 @@ class InputOptions:
     span_ms: int = 60_000
     run: str = ""
     region: str = ""
+    given: Progress | None = None
 
 
 class LineSource:
@@ -52,7 +57,9 @@ class LineSource:
     def __init__(self, feeds: Sequence[Feed], options: InputOptions) -> None:
         self._feeds = tuple(feeds)
         self._options = options
-        self._batcher = Batcher(options.partitions, live=not options.once, run=options.run, region=options.region)
+        self._batcher = Batcher(
+            options.partitions, live=not options.once, run=options.run, region=options.region, given=options.given
+        )
         if options.once:  # virtual time goes on where the sources stopped
             self._batcher.clock = max((0, *(feed.cursor.newest for feed in feeds)))
         self._size = max(min(_READ_BYTES, _READ_AHEAD_BYTES // max(len(feeds), 1)), _LEAST_READ_BYTES)
@@ -171,7 +178,7 @@ class LineSource:
                 self._reported.add(feed.source_id)
                 letters.append(self._letter(feed, feed.refusal.reason, feed.refusal.detail, feed.refusal.raw))
                 feed.counters["refused"] += 1
-                self._batcher.mention([feed], [0])
+                self._batcher.mention([feed], range(self._options.partitions))
         if over or self._mention_due():
             self._mentioned = self._clock()
             heard = [feed for feed in self._feeds if feed.refusal is None and (feed.covered or feed.cursor.offset)]
@@ -204,8 +211,8 @@ class LineSource:
 
     def _letters_of(self, piece: Slice) -> list[Outbound]:
         held, letters = piece.held, []
-        lines = held.lines
-        if piece.start <= held.reported < piece.stop:
+        lines, first = held.lines, self._first_unreported(piece)
+        if first <= held.reported < piece.stop:
             detail = (
                 "a line's time is more than an hour ahead of when it was written; it and others like it get the time "
                 "of writing. Check the host's clock, or give the log's zone"
@@ -215,13 +222,22 @@ class LineSource:
                     piece.feed, "future_timestamp", detail, lines.messages[held.reported], held.reported, piece
                 )
             )
-        binary = [
-            row for row, why in sorted(lines.dropped.items()) if why == "binary" and piece.start <= row < piece.stop
-        ]
+        binary = [row for row, why in sorted(lines.dropped.items()) if why == "binary" and first <= row < piece.stop]
         if binary:
             detail = f"{len(binary)} lines of bytes that are no text, the first of them here; they were left out"
             letters.append(self._letter(piece.feed, "binary_line", detail, lines.messages[binary[0]], binary[0], piece))
         return letters
+
+    def _first_unreported(self, piece: Slice) -> int:
+        """The row behind those that some partition has: letters are sent before the batches of their poll."""
+        mark = None if self._options.given is None else self._options.given.newest(piece.feed.source_id)
+        place = piece.held.place
+        if mark is None or place.generation > mark.cursor.generation:
+            return piece.start
+        if place.generation < mark.cursor.generation:
+            return piece.stop
+        behind = int(np.searchsorted(piece.held.places, mark.cursor.offset - place.offset, side="right"))
+        return max(piece.start, behind)
 
     def _letter(
         self, feed: Feed, reason: str, detail: str, raw: bytes, row: int = -1, piece: Slice | None = None

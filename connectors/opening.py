@@ -41,15 +41,17 @@ def open_inputs(
     cursors = {name: _cursor(name, text) for name, text in (resume or {}).items()}
     feeds = []
     for name, older in _sources(names).items():
+        source_id = STDIN if name == "-" else source_id_of(name)
+        known = [cursors[source_id]] if source_id in cursors else []
+        if options.given is not None:
+            known = options.given.cursors(source_id)
         if name == "-":
-            cursor = cursors.get(STDIN)
             # what a pipe brings after a restart is another stream: its times do not go on from the last one
-            feeds.append(Feed(PipeTail(resume=cursor), service or STDIN, zone))
+            feeds.append(Feed(PipeTail(resume=known[-1] if known else None), service or STDIN, zone))
             continue
-        cursor = cursors.get(source_id_of(name))
         for path in (*older, name):
-            check_file(path, followed_before=cursor is not None)
-        tail = FileTail(name, older=older, resume=cursor, once=options.once)
+            check_file(path, followed_before=bool(known))
+        tail, cursor = _open_file(name, older, known, options.once)
         feeds.append(Feed(tail, service or service_of(name, service_pattern), zone, cursor))
     if not feeds:
         raise ConfigError("no input", advice="Name files, or - for standard input: foreshock run --input app.log")
@@ -95,6 +97,21 @@ def _sources(names: Sequence[str]) -> dict[str, list[str]]:
     siblings = {name: [path for path in rotated_siblings(name) if path in given] for name in given if name != "-"}
     inner = {path for older in siblings.values() for path in older}
     return {name: siblings.get(name, []) for name in given if name not in inner}
+
+
+def _open_file(name: str, older: Sequence[str], known: Sequence[Cursor], once: bool) -> tuple[FileTail, Cursor | None]:
+    """The file that the first of `known` was in, at its place; where that is gone, the next one's from its beginning:
+    what the first has missed of it is not known.
+    """
+    for number, cursor in enumerate(known):
+        tail = FileTail(name, older=older, resume=cursor, once=once)
+        if not tail.lost and number:
+            tail.position = 0
+            return tail, None
+        if not tail.lost or number == len(known) - 1:
+            return tail, cursor
+        tail.close()
+    return FileTail(name, older=older, once=once), None
 
 
 def _cursor(source_id: str, text: str) -> Cursor:
