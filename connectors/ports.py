@@ -1,8 +1,8 @@
 """The two ports that hosts drive Units through, and the shapes that pass: records in, outbound out, checkpoints kept.
 
 `Log` appends and reads records; `States` saves and loads what Units remember. SQLite implements both here
-(connectors/sqlite.py), Kafka too (connectors/kafka_log.py, kafka_states.py); one conformance suite (tests/connectors/test_ports.py) holds every
-implementation to these words.
+(connectors/sqlite.py), Kafka too (connectors/kafka_log.py, connectors/kafka_states.py); one conformance suite
+(tests/connectors/test_ports.py) holds every implementation to these words.
 """
 
 from __future__ import annotations
