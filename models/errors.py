@@ -10,6 +10,7 @@ __all__ = [
     "ConfigError",
     "ContractError",
     "DataFolderError",
+    "FencedError",
     "ForeshockError",
     "GapError",
     "HorizonError",
@@ -59,6 +60,20 @@ class BrokerError(ForeshockError):
     """Kafka cannot be reached, or does not let this client do what it must (exit 69, EX_UNAVAILABLE)."""
 
     exit_code = 69
+
+
+class FencedError(ForeshockError):
+    """Another worker has taken this unit over: what this one still writes does not count (exit 75, EX_TEMPFAIL)."""
+
+    exit_code = 75
+
+    def __init__(self, unit: str, own: int, theirs: int) -> None:
+        super().__init__(
+            f"{unit} was taken over by another worker (its term is {theirs}, ours {own}): this process was stopped or "
+            "too slow for longer than kafka.session_seconds. Start it again; if it happens often, give it more CPU, or "
+            "raise kafka.session_seconds. Two deployments must not share kafka.prefix."
+        )
+        self.unit = unit
 
 
 class LocalKafkaError(ForeshockError):

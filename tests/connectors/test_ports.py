@@ -6,6 +6,7 @@ import pytest
 from kafka_broker import make_topics
 
 from connectors.kafka_log import KafkaLog
+from connectors.kafka_states import KafkaStates
 from connectors.ports import Checkpoint, Entry, Outbound, UnitName
 from connectors.sqlite import SqliteStore
 from models.topics import TOPICS, partition_of
@@ -30,6 +31,26 @@ def log(request, tmp_path):
         made = KafkaLog(settings, "tests", virtual=True)
     yield made
     made.close()
+
+
+@pytest.fixture(params=["sqlite", "kafka"])
+def states(request, tmp_path):
+    """A function that opens the states anew, as a restarted process does."""
+    if request.param == "sqlite":
+        made = SqliteStore(tmp_path / "log.db", partitions=4)
+        yield lambda: made
+    else:
+        settings = request.getfixturevalue("kafka_settings")
+        make_topics(settings, 4)
+        made = KafkaLog(settings, "tests")
+        yield lambda: taken_over(KafkaStates(settings, "detect", made))
+    made.close()
+
+
+def taken_over(states: KafkaStates) -> KafkaStates:
+    states.take_over(0)
+    states.take_over(1)
+    return states
 
 
 def out(value: bytes, key: str = "k", topic: str = "logs", partition: int | None = 2) -> Outbound:
@@ -101,27 +122,34 @@ def test_in_sqlite_a_transaction_that_fails_leaves_nothing(store):
     assert store.load(UNIT) is None
 
 
-def test_a_checkpoint_is_loaded_as_it_was_saved(store):
+def test_a_checkpoint_is_loaded_as_it_was_saved(states):
     entries = [Entry("a", 4, 77, b"[]", b"state a"), Entry("b", 5, None, b"[1]", b"state b")]
-    store.save(UNIT, Checkpoint(entries, b"shared", 6, 6))
-    store.save(UNIT, Checkpoint([Entry("a", 8, None, b"[]", b"newer")], b"shared 2", 9, 9))
-    assert store.load(UNIT) == Checkpoint((), b"shared 2", 9, 9)
-    assert list(store.entries(UNIT)) == [Entry("a", 8, None, b"[]", b"newer"), entries[1]]
-    assert store.load(UnitName("detect", 0)) is None
+    first = states()
+    first.save(UNIT, Checkpoint(entries, b"shared", 6, 6))
+    first.save(UNIT, Checkpoint([Entry("a", 8, None, b"[]", b"newer")], b"shared 2", 9, 9))
+    for opened in (first, states()):
+        assert opened.load(UNIT) == Checkpoint((), b"shared 2", 9, 9)
+        assert list(opened.entries(UNIT)) == [Entry("a", 8, None, b"[]", b"newer"), entries[1]]
+        assert opened.load(UnitName("detect", 0)) is None
 
 
-def test_a_position_never_goes_backwards(store):
-    store.save(UNIT, Checkpoint((), b"new", 9, 9))
-    store.save(UNIT, Checkpoint((), b"old", 3, 3))
-    assert store.load(UNIT) == Checkpoint((), b"new", 9, 9)
+def test_a_position_never_goes_backwards(states):
+    first = states()
+    first.save(UNIT, Checkpoint((), b"new", 9, 9))
+    first.save(UNIT, Checkpoint((), b"old", 3, 3))
+    for opened in (first, states()):
+        assert opened.load(UNIT) == Checkpoint((), b"new", 9, 9)
 
 
-def test_crashes_are_counted_by_place_and_forgotten_when_passed(store):
-    assert store.record_crash(UNIT, 5, "first") == 1
-    assert store.record_crash(UNIT, 5, "again") == 2
-    assert store.crashes(UNIT)[5].error == "again"
-    store.save(UNIT, Checkpoint((), None, 6, 6))
-    assert store.crashes(UNIT) == {}
+def test_crashes_are_counted_by_place_and_forgotten_when_passed(states):
+    first = states()
+    assert first.record_crash(UNIT, 5, "first") == 1
+    second = states()
+    assert second.record_crash(UNIT, 5, "again") == 2
+    assert second.crashes(UNIT)[5].error == states().crashes(UNIT)[5].error == "again"
+    last = states()
+    last.save(UNIT, Checkpoint((), None, 6, 6))
+    assert last.crashes(UNIT) == states().crashes(UNIT) == {}
 
 
 def test_in_sqlite_a_compacted_topic_holds_nothing_but_the_newest(store):
