@@ -33,6 +33,7 @@ from connectors.local_kafka_config import (
     Seat,
     Security,
     free_ports,
+    is_free,
     scram_arguments,
     server_properties,
 )
@@ -128,6 +129,8 @@ class LocalBroker:
         """Start it and do not wait; a new folder is formatted first. Nothing happens when it runs."""
         if self.pid is not None:
             return
+        if self._port and not is_free(self._port):
+            raise LocalKafkaError(f"port {self._port} is taken. Stop what listens there, or name another port")
         java, jars = require_java(), kafka_jars(cache_folder())
         self._write_configuration()
         base = [java, f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}", "-cp", f"{jars}/*"]
@@ -152,11 +155,15 @@ class LocalBroker:
                 raise LocalKafkaError(f"Kafka does not answer after {seconds:g} s. Look at {self.log_file}")
             time.sleep(_POLL_SECONDS)
 
+    def terminate(self) -> None:
+        """SIGTERM, without waiting: it hands over what it leads and ends."""
+        self.resume()
+        self._signal(signal.SIGTERM)
+
     def stop(self, seconds: float = 20.0) -> None:
-        """SIGTERM; after `seconds` SIGKILL. What was acknowledged is on the disk."""
-        if self._process is not None and self.pid is not None:
-            self.resume()
-            self._process.terminate()
+        """SIGTERM; after `seconds` SIGKILL. Returns when it is gone; what it had acknowledged is kept."""
+        self.terminate()
+        if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(seconds)
         self.kill()

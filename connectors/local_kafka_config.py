@@ -8,15 +8,25 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from connectors.kafka_clients import MAX_MESSAGE_BYTES
 from connectors.local_kafka_certificates import STORE_PASSWORD, Certificates
 from models.errors import LocalKafkaError
 
-__all__ = ["LOG_CONFIG", "Ports", "Seat", "Security", "free_ports", "scram_arguments", "server_properties"]
+__all__ = [
+    "HOST",
+    "LOG_CONFIG",
+    "Ports",
+    "Seat",
+    "Security",
+    "free_ports",
+    "is_free",
+    "scram_arguments",
+    "server_properties",
+]
 
 HOST = "127.0.0.1"
 _MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -71,20 +81,20 @@ class Security:
     super_users: tuple[str, ...] = ()
 
 
+def is_free(port: int) -> bool:
+    """True when nobody listens on this port of the loopback now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of the loopback that nobody listens on now. Raises LocalKafkaError where there are none."""
-    with ExitStack() as stack:
-        found: list[int] = []
-        for port in random.sample(_PORTS, 1000):
-            if len(found) == count:
-                break
-            taken = stack.enter_context(socket.socket())
-            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                taken.bind((HOST, port))
-            except OSError:
-                continue
-            found.append(port)
+    found = list(islice(filter(is_free, random.sample(_PORTS, 1000)), count))
     if len(found) < count:
         raise LocalKafkaError(
             f"no {count} free ports on {HOST} from {_PORTS.start} to {_PORTS.stop}. Stop what holds them"
@@ -127,6 +137,9 @@ def server_properties(
         "replica.fetch.max.bytes": str(MAX_MESSAGE_BYTES),
         "group.initial.rebalance.delay.ms": "0",
         "group.min.session.timeout.ms": "1000",
+        # A node that was killed may register again, and its partitions get other leaders, after 3 s instead of 9.
+        "broker.session.timeout.ms": "3000",
+        "broker.heartbeat.interval.ms": "500",
         **_internal_topics(replication, min_insync),
         # A small machine: few threads, and 8 MB instead of 128 MB for the cleaner's map.
         "num.network.threads": "2",

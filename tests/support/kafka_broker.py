@@ -6,7 +6,8 @@ fails where CI is set. All workers of pytest-xdist share one broker: whoever nee
 (this file as a program), every user holds a shared lock on a file, and the keeper stops the broker when it gets the
 exclusive one. The kernel gives up the locks of a worker that dies, and a broker dies with its keeper.
 `prefix`: unique for each test, so that one broker serves all. `kafka_settings`: both as a KafkaSettings.
-`make_topics(settings, partitions)` creates what the product needs. `broker(folder)` is a private one, to kill.
+`make_topics(settings, partitions)` creates what the product needs. `broker(folder)` is a private one, to kill;
+`proxied_broker(folder)` one behind a proxy that can be cut (tests/support/tcp_proxy.py).
 """
 
 from __future__ import annotations
@@ -24,16 +25,27 @@ from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient
+from tcp_proxy import TcpProxy
 
 from connectors.kafka_clients import MAX_MESSAGE_BYTES
 from connectors.kafka_settings import KafkaSettings
 from connectors.local_kafka import LocalBroker
+from connectors.local_kafka_config import HOST, free_ports
 from connectors.local_kafka_jars import kafka_jars, require_java
 from connectors.settings import cache_folder
 from models.errors import LocalKafkaError
 from models.topics import TOPICS
 
-__all__ = ["broker", "changelogs", "kafka", "kafka_settings", "make_topics", "prefix", "require_broker"]
+__all__ = [
+    "broker",
+    "changelogs",
+    "kafka",
+    "kafka_settings",
+    "make_topics",
+    "prefix",
+    "proxied_broker",
+    "require_broker",
+]
 
 _STATEFUL = ("mine", "detect", "case", "act")
 
@@ -79,6 +91,14 @@ def broker(folder: Path, **options: Any) -> LocalBroker:
     """A broker of the test's own, not started: use it as a context manager. Options: those of LocalBroker."""
     require_broker()
     return LocalBroker(folder, **options)
+
+
+@contextmanager
+def proxied_broker(folder: Path, **options: Any) -> Iterator[tuple[LocalBroker, TcpProxy]]:
+    """A private broker whose clients all go through a proxy; `broker.bootstrap` is the proxy's address."""
+    port = free_ports(1)[0]
+    with TcpProxy(f"{HOST}:{port}") as proxy, broker(folder, port=port, advertised=proxy.port, **options) as own:
+        yield own, proxy
 
 
 def changelogs(settings: KafkaSettings) -> list[str]:
