@@ -15,14 +15,13 @@ from typing import Final
 
 from connectors.actuators import Perform, act_performers, perform_health
 from connectors.clock import VirtualClock, WallClock
-from connectors.codec import decode_record, encode
+from connectors.codec import decode_record
 from connectors.data_folder import DataFolder
 from connectors.history import recall_history
 from connectors.inputs import InputOptions, LineSource
 from connectors.keys import load_keys
 from connectors.local_predictor import answer_locally
 from connectors.opening import open_inputs
-from connectors.ports import Outbound
 from connectors.runbooks import load_runbooks
 from connectors.settings import Configuration
 from connectors.simulator import Simulation, Tail, open_simulation, recorded_actions
@@ -33,18 +32,18 @@ from connectors.sqlite_readers import SqliteReaders
 from connectors.world_shop import simulated_catalog
 from models.catalog import Catalog
 from models.errors import ConfigError, ContractError
-from models.event import Event, digest
 from models.signal import EffectAnswered
 from models.topics import TOPICS
 from streams.act import ActStep
 from streams.case import CaseStep
+from streams.catalog import publish_catalog
 from streams.detect import Detect
 from streams.effects import Performer
 from streams.embedded import EmbeddedHost
 from streams.mine import Mine
 from streams.step import AnyStep
 
-__all__ = ["RUNBOOKS", "Opening", "Pipeline", "build_steps", "publish_catalog"]
+__all__ = ["RUNBOOKS", "Opening", "Pipeline", "build_steps"]
 
 RUNBOOKS: Final = Path(__file__).parent.parent / "infra" / "runbooks"
 """The runbooks that come with Foreshock."""
@@ -184,26 +183,6 @@ class Pipeline:
             return {**performers, "probe_health": perform_health(readers)}
         acting: dict[str, Perform] = act_performers(self.simulation.actuator, readers)
         return {**performers, **acting}
-
-
-def publish_catalog(store: SqliteStore, catalog: Catalog, now: int) -> None:
-    """Append the catalog to its topic and broadcast it into every inbox that takes it, unless it stands there."""
-    version = digest(catalog.model_copy(update={"version": ""}).model_dump_json())
-    last = store.newest("catalog", "catalog")
-    if last is not None and decode_record(last).data.version == version:
-        return
-    event = Event(
-        id=digest("catalog", version), at=now, key="catalog", data=catalog.model_copy(update={"version": version})
-    )
-    value = encode(event)
-    batch = [Outbound("catalog", "catalog", value, 0, now)]
-    for topic in TOPICS.values():
-        if topic.inbox_of and "catalog" in topic.types:
-            batch += [
-                Outbound(topic.name, "catalog", value, partition, now)
-                for partition in range(store.partitions(topic.name))
-            ]
-    store.append(batch, now)
 
 
 def _catalog(configuration: Configuration) -> Catalog:

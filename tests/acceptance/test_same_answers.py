@@ -20,10 +20,10 @@ from connectors.opening import open_inputs
 from models.catalog import Catalog
 from models.mining import Miner
 from models.template import BatchPointer
+from streams.catalog import publish_catalog
 from streams.detect import Detect
 from streams.embedded import EmbeddedHost
 from streams.mine import Mine
-from streams.wiring import publish_catalog
 
 NAMES = ("OpenSSH", "HDFS", "Zookeeper")
 MINUTES = 150
