@@ -49,6 +49,7 @@ class InputOptions:
     run: str = ""
     region: str = ""
     given: Progress | None = None
+    origin: str = ""
 
 
 class LineSource:
@@ -70,6 +71,7 @@ class LineSource:
         self._mentioned: int | None = None
         self._reported: set[str] = set()
         self._now = 0
+        self._reading = True
         self._cursors = {feed.source_id: str(feed.cursor) for feed in self._feeds}
         self.ended = False
 
@@ -106,6 +108,15 @@ class LineSource:
             return self._flush(over)
         return ()
 
+    def finish(self, now: int) -> Sequence[Outbound]:
+        """Read no more, and give what was read: a pipe's lines cannot be read again."""
+        self._now, self._reading = max(self._now, now), False
+        given: list[Outbound] = []
+        while self._pending or any(feed.holds for feed in self._feeds):
+            self._gather()
+            given += self._flush(False)
+        return given
+
     def close(self) -> None:
         """Close every file."""
         for feed in self._feeds:
@@ -120,7 +131,7 @@ class LineSource:
             open_feeds = []
             for feed in self._feeds:
                 more = True
-                while not feed.holds and more:
+                while self._reading and not feed.holds and more:
                     more = feed.fill(self._now, self._size)
                 if more:
                     open_feeds.append(feed)

@@ -16,7 +16,7 @@ from connectors.stdin import STDIN, PipeTail
 from models.errors import ConfigError
 from models.timestamp import Zone, utc
 
-__all__ = ["open_inputs", "service_of", "zone_of"]
+__all__ = ["open_inputs", "service_of", "source_ids", "zone_of"]
 
 _FIELD = re.compile(r"\\\{service\\\}")
 _ROTATED = re.compile(r"(?:[.-]\d{4}-?\d\d-?\d\d\S*|\.\d{1,4})$")
@@ -41,21 +41,28 @@ def open_inputs(
     cursors = {name: _cursor(name, text) for name, text in (resume or {}).items()}
     feeds = []
     for name, older in _sources(names).items():
-        source_id = STDIN if name == "-" else source_id_of(name)
+        source_id = _source_id(name, options.origin)
         known = [cursors[source_id]] if source_id in cursors else []
         if options.given is not None:
             known = options.given.cursors(source_id)
         if name == "-":
             # what a pipe brings after a restart is another stream: its times do not go on from the last one
-            feeds.append(Feed(PipeTail(resume=known[-1] if known else None), service or STDIN, zone))
+            pipe = PipeTail(source_id=source_id, resume=known[-1] if known else None)
+            feeds.append(Feed(pipe, service or STDIN, zone))
             continue
         for path in (*older, name):
             check_file(path, followed_before=bool(known))
         tail, cursor = _open_file(name, older, known, options.once)
+        tail.source_id = source_id
         feeds.append(Feed(tail, service or service_of(name, service_pattern), zone, cursor))
     if not feeds:
         raise ConfigError("no input", advice="Name files, or - for standard input: foreshock run --input app.log")
     return LineSource(feeds, options)
+
+
+def source_ids(names: Sequence[str], origin: str = "") -> list[str]:
+    """What these inputs will be called in the log."""
+    return [_source_id(name, origin) for name in _sources(names)]
 
 
 def service_of(path: str, pattern: str = "") -> str:
@@ -97,6 +104,11 @@ def _sources(names: Sequence[str]) -> dict[str, list[str]]:
     siblings = {name: [path for path in rotated_siblings(name) if path in given] for name in given if name != "-"}
     inner = {path for older in siblings.values() for path in older}
     return {name: siblings.get(name, []) for name in given if name not in inner}
+
+
+def _source_id(name: str, origin: str) -> str:
+    own = STDIN if name == "-" else source_id_of(name)
+    return f"{origin}:{own}" if origin else own
 
 
 def _open_file(name: str, older: Sequence[str], known: Sequence[Cursor], once: bool) -> tuple[FileTail, Cursor | None]:

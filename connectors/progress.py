@@ -43,6 +43,12 @@ class Progress:
         """How many partitions there are."""
         return len(self._marks)
 
+    def copy(self) -> Progress:
+        """The same, to be moved on by itself."""
+        twin = Progress(self.partitions)
+        twin._marks = [dict(marks) for marks in self._marks]
+        return twin
+
     def note(self, partition: int, ranges: Iterable[SourceRange]) -> None:
         """Take in the ranges of a batch of this partition. Never moves a mark backwards."""
         marks = self._marks[partition]

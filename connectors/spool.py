@@ -11,13 +11,14 @@ import os
 import struct
 import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import orjson
 
 from connectors.ports import Outbound
+from models.errors import DataFolderError
 
 __all__ = ["SEGMENT_BYTES", "Spool", "Spooled"]
 
@@ -25,6 +26,8 @@ SEGMENT_BYTES: Final = 16 * 1024 * 1024
 _HEAD = struct.Struct("<II")
 _LARGEST: Final = 64 * 1024 * 1024
 _SUFFIX: Final = ".spool"
+_FIRST: Final = 1_000_000_000
+"""The number of the first segment: there is room before it, too."""
 
 
 class Spooled(NamedTuple):
@@ -35,14 +38,26 @@ class Spooled(NamedTuple):
 
 
 class _Segment:
-    """One file: records are appended at `size`, taken at `read`; `open` of them were taken and not released."""
+    """One file: records are appended at `size`, taken at `read`; `open` of them were taken and not released. The
+    `needless` begin at these places.
+    """
 
     def __init__(self, path: Path, number: int) -> None:
         self.path, self.number = path, number
         self.size = self.read = self.open = 0
+        self.needless: set[int] = set()
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
+    def next(self) -> bytes:
+        """The record at `read`, which moves on."""
+        payload = _read(self.fd, self.read, self.size)
+        if payload is None:
+            raise DataFolderError(f"{self.path} was changed while in use. Start again: what is whole of it is kept.")
+        self.read += _HEAD.size + len(payload)
+        return payload
+
     def drop(self) -> None:
+        """Close and delete it."""
         os.close(self.fd)
         self.path.unlink(missing_ok=True)
 
@@ -93,31 +108,49 @@ class Spool:
 
     def take(self) -> Spooled | None:
         """The oldest message not taken yet."""
+        self._skip()
         for segment in self._segments:
             if segment.read < segment.size:
-                payload = _read(segment.fd, segment.read, segment.size)
-                if payload is None:
-                    raise OSError(f"{segment.path} was changed while in use")
-                segment.read += _HEAD.size + len(payload)
+                payload = segment.next()
                 segment.open += 1
                 return Spooled(_decode(payload), segment.number)
         return None
 
     def release(self, number: int) -> None:
-        """A message of this segment was acknowledged, or need not be sent."""
+        """A message of this segment was acknowledged."""
         for segment in self._segments:
             if segment.number == number:
                 segment.open -= 1
-        while self._segments and self._segments[0].open == 0 and self._segments[0].read == self._segments[0].size:
-            self._segments.popleft().drop()
+        self._skip()
 
-    def peek(self) -> Iterator[Outbound]:
-        """Everything in it, taken or not, oldest first."""
+    def prepend(self, batch: Sequence[Outbound]) -> bool:
+        """Keep all of them before what is there, whatever the limit, or none: False where the disk is full."""
+        number = self._segments[0].number - 1 if self._segments else _FIRST
+        segment = None
+        try:
+            segment = _Segment(self._folder / f"{number:010d}{_SUFFIX}", number)
+            for out in batch:
+                _append(segment, out)
+        except OSError:
+            if segment is not None:
+                segment.drop()
+            self.refused += len(batch)
+            return False
+        self._segments.appendleft(segment)
+        return True
+
+    def leave_out(self, needless: Callable[[Outbound], bool]) -> int:
+        """Ask of everything in it, oldest first, if it need not be sent, before any is taken; how many need not."""
+        left_out = 0
         for segment in self._segments:
             at = 0
             while (payload := _read(segment.fd, at, segment.size)) is not None:
-                yield _decode(payload)
+                if needless(_decode(payload)):
+                    segment.needless.add(at)
                 at += _HEAD.size + len(payload)
+            left_out += len(segment.needless)
+        self._skip()
+        return left_out
 
     def close(self) -> None:
         """Let go of the files; what is in them stays."""
@@ -126,17 +159,23 @@ class Spool:
         self._segments.clear()
 
     def _write(self, out: Outbound) -> None:
-        payload = orjson.dumps([out.topic, out.key, out.partition, out.at]) + b"\n" + out.value
-        record = _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
         last = self._segments[-1] if self._segments else None
         if last is None or last.size >= self._segment_bytes:
-            number = last.number + 1 if last is not None else 1
+            number = last.number + 1 if last is not None else _FIRST
             last = _Segment(self._folder / f"{number:010d}{_SUFFIX}", number)
             self._segments.append(last)
-        done = 0
-        while done < len(record):
-            done += os.pwrite(last.fd, record[done:], last.size + done)
-        last.size += len(record)
+        _append(last, out)
+
+    def _skip(self) -> None:
+        """Pass over what need not be sent, and let go of segments that are done with."""
+        for segment in self._segments:
+            while segment.read in segment.needless:
+                segment.needless.discard(segment.read)
+                segment.next()
+            if segment.read < segment.size:
+                break
+        while self._segments and self._segments[0].open == 0 and self._segments[0].read == self._segments[0].size:
+            self._segments.popleft().drop()
 
     def _undo(self, begun: tuple[int, int]) -> None:
         number, size = begun
@@ -149,9 +188,12 @@ class Spool:
     def _recover(self) -> None:
         """Read every record; behind the first that is not whole, nothing is in order any more, so all of it goes."""
         torn = False
+        before = None
         for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
             segment = _Segment(path, int(path.stem))
             length = os.fstat(segment.fd).st_size
+            torn = torn or (before is not None and segment.number != before + 1)
+            before = segment.number
             while not torn and (payload := _read(segment.fd, segment.size, length)) is not None:
                 segment.size += _HEAD.size + len(payload)
             self.cut += length - segment.size
@@ -161,6 +203,16 @@ class Spool:
                 continue
             os.ftruncate(segment.fd, segment.size)
             self._segments.append(segment)
+
+
+def _append(segment: _Segment, out: Outbound) -> None:
+    """Raises OSError; what was written of the record then is not counted in `size`, and so not part of the segment."""
+    payload = orjson.dumps([out.topic, out.key, out.partition, out.at]) + b"\n" + out.value
+    record = _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
+    done = 0
+    while done < len(record):
+        done += os.pwrite(segment.fd, record[done:], segment.size + done)
+    segment.size += len(record)
 
 
 def _read(fd: int, at: int, end: int) -> bytes | None:

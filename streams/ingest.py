@@ -1,0 +1,211 @@
+"""The role `ingest`: sources into `logs`, exactly once, whatever happens to this process or the broker.
+
+In: a configuration with inputs. Out: batches and dead letters on Kafka. What is in the log is the checkpoint: a start
+reads where each partition stands with each source, gives again what a partition lacks, and leaves out what it has.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final
+
+from connectors.clock import PacedClock, WallClock
+from connectors.data_folder import hold
+from connectors.inputs import InputOptions, LineSource
+from connectors.kafka_ingest import KafkaSender, SendLimits, open_producer
+from connectors.kafka_log import KafkaLog
+from connectors.kafka_progress import Hint, ranges_of, read_hint, read_progress, write_hint
+from connectors.opening import open_inputs, source_ids
+from connectors.ports import Clock, Outbound
+from connectors.progress import Progress
+from connectors.settings import Configuration
+from connectors.spool import Spool
+
+__all__ = ["Ingest", "IngestOptions"]
+
+_CLIENT: Final = "ingest"
+_IDLE_SECONDS: Final = 0.02
+_HINT_SECONDS: Final = 5.0
+_CONNECT_SECONDS: Final = 60.0
+_MEGABYTE: Final = 1024 * 1024
+_SPAN_MS: Final = 60_000
+_TELL_SECONDS: Final = 5.0
+_HINT: Final = "progress.json"
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """`once`: read to the end, and end when all is acknowledged. `name` comes before the names of its sources, so
+    that equal paths of two machines are two sources. `spool_bytes`: the most that may wait on disk. `lookback_ms`: how
+    far back in the log a source is looked for where nothing is known of it on this machine.
+    """
+
+    name: str
+    once: bool = False
+    spool_bytes: int = 1024 * _MEGABYTE
+    lookback_ms: int = 6 * 3_600_000
+    drain_seconds: float = 10.0
+    limits: SendLimits = field(default_factory=SendLimits)
+
+
+class Ingest:
+    """One connector; use as a context manager. Its folder (`ingest` in the data folder) is held by one process.
+
+    Raises ConfigError for inputs, DataFolderError for the folder, BrokerError for the broker.
+    """
+
+    def __init__(self, configuration: Configuration, options: IngestOptions, tell: Callable[[str], None]) -> None:
+        settings = configuration.settings
+        self._options, self._tell = options, tell
+        self.folder = configuration.data / "ingest"
+        names = source_ids([item.path for item in settings.inputs], options.name)
+        virtual = bool(settings.kafka.clock)
+        with ExitStack() as stack:
+            stack.enter_context(hold(self.folder))
+            producer = open_producer(settings.kafka, _CLIENT, _CONNECT_SECONDS)
+            stack.callback(producer.close, timeout=0)
+            self._log = stack.enter_context(closing(KafkaLog(settings.kafka, _CLIENT, virtual=virtual)))
+            self._log_id = self._log.log_id("logs")
+            self._hint = self._known_hint()
+            logged = self._look_up(names)
+            self.spool = stack.enter_context(closing(Spool(self.folder / "spool", options.spool_bytes)))
+            given = self._take_spool(logged)
+            self._clock: Clock = PacedClock(settings.kafka.clock) if virtual else WallClock()
+            self.source = stack.enter_context(closing(_open_source(configuration, options, given)))
+            self.sender = KafkaSender(
+                settings.kafka,
+                producer,
+                self.spool,
+                {topic: self._log.partitions(topic) for topic in ("logs", "dead-letters")},
+                limits=options.limits,
+                clock=self._clock if virtual else None,
+            )
+            self._stack = stack.pop_all()
+
+    def run(self, stop: threading.Event) -> None:
+        """Until the input has ended and all of it is acknowledged, or `stop` is set: then what is under way has
+        `drain_seconds`, and the rest stays in the spool.
+        """
+        noted = time.monotonic()
+        while not stop.is_set():
+            self.sender.pump()
+            if self.source.ended and self.sender.settled:
+                break
+            if not self._move():
+                self.sender.wait(_IDLE_SECONDS)
+            if time.monotonic() - noted > _HINT_SECONDS:
+                noted = time.monotonic()
+                self._note()
+        self._drain()
+        self._note()
+
+    def _move(self) -> bool:
+        """Read on, where there is room; whether there was anything."""
+        if self.source.ended or not self.sender.ready:
+            return False
+        batch = self.source.poll(self._clock.now())
+        if batch:
+            self.sender.accept(batch)
+        return bool(batch)
+
+    def _drain(self) -> None:
+        self.sender.accept(self.source.finish(self._clock.now()))
+        deadline = time.monotonic() + self._options.drain_seconds
+        while not self.sender.settled and time.monotonic() < deadline:
+            self.sender.pump()
+            self.sender.wait(min(_IDLE_SECONDS, self._options.drain_seconds))
+        self.sender.keep_rest()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._stack.close()
+
+    def __enter__(self) -> Ingest:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- small pieces --------------------------------------------------------------------------------------------------
+
+    def _known_hint(self) -> Hint | None:
+        hint = read_hint(self.folder / _HINT)
+        return hint if hint is not None and hint.log_id == self._log_id else None
+
+    def _look_up(self, names: Sequence[str]) -> Progress:
+        """Where the log says that the sources are."""
+        begun = told = time.monotonic()
+
+        def tell(partition: int, offset: int) -> None:
+            nonlocal told
+            if time.monotonic() - told > _TELL_SECONDS:
+                told = time.monotonic()
+                self._tell(
+                    f"foreshock: looking where it left off: logs/{partition}@{offset} after {told - begun:.0f} s "
+                    "(--lookback says how far back)"
+                )
+
+        return read_progress(self._log, names, self._hint, self._options.lookback_ms, tell)
+
+    def _take_spool(self, logged: Progress) -> Progress:
+        """What the log will have once the spool is sent. What it has already is not sent again."""
+        given = logged.copy()
+
+        def needless(out: Outbound) -> bool:
+            if out.topic != "logs" or out.partition is None:
+                return False
+            ranges = ranges_of(out.value)
+            if logged.has(out.partition, ranges):
+                return True
+            given.note(out.partition, ranges)
+            return False
+
+        left_out = self.spool.leave_out(needless)
+        if self.spool.cut:
+            self._tell(f"foreshock: {self.spool.cut:,} bytes at the end of the spool were torn and are read again")
+        if not self.spool.empty:
+            self._tell(f"foreshock: {self.spool.bytes:,} bytes in the spool go first ({left_out} messages were sent)")
+        return given
+
+    def _note(self) -> None:
+        """Write the hint. A full disk is no reason to stop: the next start searches a little longer."""
+        known = set() if self._hint is None else set(self._hint.sources)
+        ends = {} if self._hint is None else self._hint.ends
+        self._hint = Hint(
+            log_id=self._log_id,
+            ends={**ends, **self.sender.ends},
+            sources=tuple(sorted(known | set(self.source.cursors))),
+        )
+        with suppress(OSError):
+            write_hint(self.folder / _HINT, self._hint)
+
+
+def _open_source(configuration: Configuration, options: IngestOptions, given: Progress) -> LineSource:
+    settings = configuration.settings
+    common = InputOptions(
+        partitions=given.partitions,
+        once=options.once,
+        span_ms=min(_SPAN_MS, int(settings.detection.stall_seconds * 500)),
+        run=settings.kafka.run,
+        region=settings.region,
+        given=given,
+        origin=options.name,
+    )
+    opened = [
+        open_inputs(
+            [item.path],
+            common,
+            service=item.service,
+            service_pattern=item.service_pattern,
+            timezone=item.timezone,
+        )
+        for item in settings.inputs
+    ]
+    return LineSource([feed for each in opened for feed in each.feeds], common)
