@@ -6,7 +6,7 @@ have a record, so one node may be killed and started again while writers with ac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -21,13 +21,25 @@ _LEAVE_SECONDS = 2.0
 
 
 class LocalCluster:
-    """`nodes` brokers below `folder`; use as a context manager. `properties` of every node win, as in LocalBroker."""
+    """`nodes` brokers below `folder`; use as a context manager. `properties` and `java_options`: see LocalBroker."""
 
-    def __init__(self, folder: Path, *, nodes: int = 3, properties: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        nodes: int = 3,
+        properties: Mapping[str, str] | None = None,
+        java_options: Sequence[str] = (),
+    ) -> None:
         cluster_id = new_cluster_id()
         voters = dict(enumerate(free_ports(nodes), start=1))
         self.nodes = tuple(
-            LocalBroker(folder / f"node-{node}", properties=properties, seat=Seat(cluster_id, node, voters))
+            LocalBroker(
+                folder / f"node-{node}",
+                properties=properties,
+                java_options=java_options,
+                seat=Seat(cluster_id, node, voters),
+            )
             for node in voters
         )
 

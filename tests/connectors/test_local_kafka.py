@@ -16,12 +16,11 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError, TopicAuthorizationFailedError
-from kafka_broker import broker, make_topics, proxied_broker, require_broker
+from kafka_broker import broker, cluster, make_topics, proxied_broker, require_broker
 from tcp_proxy import TcpProxy
 
 from connectors import local_kafka_jars
 from connectors.local_kafka import LocalBroker, Security
-from connectors.local_kafka_cluster import LocalCluster
 from connectors.local_kafka_jars import kafka_jars, require_java
 from models.errors import LocalKafkaError
 from models.topics import TOPICS
@@ -165,14 +164,13 @@ def test_with_acls_a_user_may_not_do_what_none_allows(secured):
 
 
 def test_of_three_nodes_one_may_die_and_writers_that_want_two_copies_go_on(tmp_path):
-    require_broker()
-    with LocalCluster(tmp_path) as cluster:
-        make_topic(cluster.bootstrap, "copied")
-        assert write(cluster.bootstrap, "copied", b"one") == 0
-        cluster.nodes[0].kill()
-        assert write(cluster.bootstrap, "copied", b"two") == 1
-        cluster.nodes[0].start()
-        assert read(cluster.bootstrap, "copied") == [b"one", b"two"]
+    with cluster(tmp_path) as three:
+        make_topic(three.bootstrap, "copied")
+        assert write(three.bootstrap, "copied", b"one") == 0
+        three.nodes[0].kill()
+        assert write(three.bootstrap, "copied", b"two") == 1
+        three.nodes[0].start()
+        assert read(three.bootstrap, "copied") == [b"one", b"two"]
 
 
 def test_the_shared_broker_gets_every_topic_of_the_product(kafka_settings):

@@ -7,7 +7,7 @@ fails where CI is set. All workers of pytest-xdist share one broker: whoever nee
 exclusive one. The kernel gives up the locks of a worker that dies, and a broker dies with its keeper.
 `prefix`: unique for each test, so that one broker serves all. `kafka_settings`: both as a KafkaSettings.
 `make_topics(settings, partitions)` creates what the product needs. `broker(folder)` is a private one, to kill;
-`proxied_broker(folder)` one behind a proxy that can be cut (tests/support/tcp_proxy.py).
+`cluster(folder)` three; `proxied_broker(folder)` one behind a proxy that can be cut (tests/support/tcp_proxy.py).
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from tcp_proxy import TcpProxy
 
 from connectors.kafka_clients import MAX_MESSAGE_BYTES
 from connectors.kafka_settings import KafkaSettings
-from connectors.local_kafka import LocalBroker
+from connectors.local_kafka import QUICK_START, LocalBroker
+from connectors.local_kafka_cluster import LocalCluster
 from connectors.local_kafka_config import HOST, free_ports
 from connectors.local_kafka_jars import kafka_jars, require_java
 from connectors.settings import cache_folder
@@ -39,6 +40,7 @@ from models.topics import TOPICS
 __all__ = [
     "broker",
     "changelogs",
+    "cluster",
     "kafka",
     "kafka_settings",
     "make_topics",
@@ -90,7 +92,13 @@ def require_broker() -> None:
 def broker(folder: Path, **options: Any) -> LocalBroker:
     """A broker of the test's own, not started: use it as a context manager. Options: those of LocalBroker."""
     require_broker()
-    return LocalBroker(folder, **options)
+    return LocalBroker(folder, java_options=QUICK_START, **options)
+
+
+def cluster(folder: Path, *, nodes: int = 3, properties: Mapping[str, str] | None = None) -> LocalCluster:
+    """Several brokers of the test's own, not started: use it as a context manager."""
+    require_broker()
+    return LocalCluster(folder, nodes=nodes, properties=properties, java_options=QUICK_START)
 
 
 @contextmanager
