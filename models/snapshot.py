@@ -56,14 +56,13 @@ class Span(Model):
 class Training(Model):
     """What a generation was learnt from: the topic and its ranges, the rules its templates were made by, the spans left
     out (incidents). `minutes` were learnt of the service's total; `minute` (minutes since the epoch) is the first that
-    was not closed when the range ended; `since` is the event time (ms) of the first whole minute.
+    was not closed when the range ended.
     """
 
     topic: str
     ranges: tuple[ReplayRange, ...]
     rules_version: int
     minutes: Whole
-    since: int
     minute: Whole
     left_out: tuple[Span, ...] = ()
 
@@ -134,14 +133,11 @@ class BaselineSnapshot(Contract):
 
 
 class BaselineRollback(Contract):
-    """Take the running generation back: the baselines are again what they were before it. Works once a generation.
-
-    `service` "" means every service of the partition that has one.
-    """
+    """Take a service's running generation back: its baselines are again what they were before. Once a generation."""
 
     TYPE: ClassVar[str] = "baseline_rollback"
 
-    service: str = ""
+    service: str
     by: str
     reason: str = ""
 

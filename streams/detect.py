@@ -28,7 +28,7 @@ from models.template import BUCKET_MS, Section, TemplateCounts
 from models.vocabulary import has_failure_words
 from models.window import BUCKETS_A_MINUTE
 from streams.detect_buckets import close_until
-from streams.detect_generations import GenerationEvent, audits_of, check_generation, parts_of_services, take
+from streams.detect_generations import GenerationEvent, audits_of, check_generation, take
 from streams.detect_health import has_open_or_recent_alarm, health_of
 from streams.detect_judge import Judge
 from streams.detect_rows import LAST_BUCKET, Rows, check_pointer, check_section, rows_of, take_rows
@@ -87,7 +87,7 @@ class Detect:
         if isinstance(event.data, GenerationEvent):
             if wrong := check_generation(event.data):
                 raise ContractError("generation_invalid", wrong)
-            return shared, parts_of_services(shared, event)
+            return shared, (Part(event.data.service, event),)
         if not isinstance(event.data, TemplateCounts):
             return shared, ()
         counts = event.data

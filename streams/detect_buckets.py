@@ -24,7 +24,7 @@ from streams.detect_generations import restore, swap
 from streams.detect_judge import Judge
 from streams.detect_rows import bound_fresh
 
-__all__ = ["close_until"]
+__all__ = ["FAILING_LAG", "close_until"]
 
 
 _BURST: Final = 3

@@ -16,7 +16,6 @@ import numpy as np
 
 from models.audit import AuditEntry, Stage
 from models.baseline import TESTABLE, Baselines
-from models.event import Event
 from models.generations import Generation, Generations, Kept, Told
 from models.series import FIRST_TEMPLATE
 from models.service_state import ServiceState, Unborn
@@ -24,10 +23,9 @@ from models.snapshot import BaselineRollback, BaselineSnapshot, SeriesTable
 from models.template import BUCKET_MS
 from models.template_rules import RULES_VERSION
 from models.window import BUCKETS_A_MINUTE
-from streams.detect_sources import DetectShared
-from streams.step import Emit, Part
+from streams.step import Emit
 
-__all__ = ["GenerationEvent", "audits_of", "check_generation", "parts_of_services", "restore", "swap", "take"]
+__all__ = ["GenerationEvent", "audits_of", "check_generation", "restore", "swap", "take"]
 
 GenerationEvent = BaselineSnapshot | BaselineRollback
 _MAX_AHEAD: Final = 60
@@ -42,12 +40,6 @@ def check_generation(data: GenerationEvent) -> str:
         if not data.series.fits():
             return "its columns have different lengths, or name a series twice"
     return ""
-
-
-def parts_of_services(shared: DetectShared, event: Event[Any]) -> list[Part]:
-    """The services that an event about generations concerns."""
-    data: GenerationEvent = event.data
-    return [Part(service, event) for service in ([data.service] if data.service else shared.services)]
 
 
 def take(state: ServiceState, data: GenerationEvent) -> None:
@@ -124,7 +116,7 @@ def _recall(state: ServiceState, data: BaselineRollback) -> None:
         return
     if shelf.previous is not None:
         shelf.recall = True
-    elif data.service:  # who names a service is told; of all services, only those that have one are meant
+    else:
         facts = {"service": state.service, "reason": "nothing_to_restore", "detail": _NOTHING_KEPT}
         _tell(shelf, Stage.BASELINES_REFUSED, shelf.running.id, facts)
 

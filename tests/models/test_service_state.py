@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from detect_driver import Driver
@@ -13,6 +15,7 @@ from models.service_state import ServiceState
 from models.template import BUCKET_MS
 
 START = 170_000_004
+GOLDEN = Path(__file__).parent.parent / "data" / "golden"
 
 
 def drive(driver: Driver, start: int, end: int) -> None:
@@ -73,3 +76,14 @@ def test_pointers_are_of_the_asked_buckets_oldest_first() -> None:
         LinePointer(partition=3, offset=offset, line=offset * 10) for offset in (4, 5, 6)
     )
     assert len(series.pointers(0, 3, range(200))) == 5
+
+
+def test_a_state_written_by_the_former_version_is_read_and_lives_on() -> None:
+    raw = (GOLDEN / "service_state.v1.bin").read_bytes()
+    assert raw[4] == 1
+    old = ServiceState.load(raw)
+    assert old.generations.running.number == 0
+    driver = Driver()  # what had written it: the same lines by today's program
+    drive(driver, START, START + 600)
+    assert old.dump() == driver.states["web"].dump()
+    assert old.dump()[4] == 2

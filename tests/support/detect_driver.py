@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from models.anomaly import Anomaly, ServiceHealth
+from models.audit import AuditEntry
 from models.event import Event
 from models.template import BatchPointer, CoveredSource, Section, Template, TemplateCounts
 from streams.detect import Detect
@@ -27,6 +28,7 @@ class Driver:
         self.states: dict[str, Any] = {}
         self.told: list[Anomaly] = []
         self.health: list[ServiceHealth] = []
+        self.audits: list[AuditEntry] = []
         self.parts = 0
         self._offset = 0
         self._dump_every = dump_every
@@ -44,6 +46,8 @@ class Driver:
                     self.told.append(emit.data)
                 elif emit.topic == "health":
                     self.health.append(emit.data)
+                elif emit.topic == "audit":
+                    self.audits.append(emit.data)
         self._offset += 1
         if self._dump_every and self._offset % self._dump_every == 0:
             keeper = self.step.state

@@ -1,0 +1,157 @@
+"""Learning baselines offline: the records of one partition through detect itself, which learns but judges nothing.
+
+In: records of `counts`, or of `logs`, which are mined first, in order. Out: the services' states as detect would have
+them, had nothing been an alarm and had the minutes left out not been learnt; and what was skipped, by reason.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from connectors.codec import decode_record
+from connectors.ports import Record
+from models.anomaly import LinePointer
+from models.catalog import Catalog
+from models.errors import ContractError
+from models.event import Event
+from models.log import LogBatch
+from models.mining import Miner
+from models.retraining import LeftOut
+from models.service_state import ServiceState
+from models.template import BatchPointer, TemplateCounts
+from models.template_rules import RULES_VERSION
+from models.window import BUCKETS_A_MINUTE
+from streams.detect import Detect
+from streams.detect_buckets import FAILING_LAG
+from streams.detect_judge import Judge
+from streams.inbox_guard import InboxGuard, Shard
+from streams.replay_counts import CountsReader
+
+__all__ = ["Trainer"]
+
+_NOTHING: Final = LeftOut()
+
+
+class _Bystander(Judge):
+    """Judges nothing, and keeps the minutes left out from being learnt: as an alarm would, by freezing every series."""
+
+    def __init__(self, state: ServiceState, application: Callable[[], str], left_out: LeftOut) -> None:
+        super().__init__(state, application)
+        self._left_out = left_out
+
+    def spikes(self, bucket: int) -> None:
+        """Just before a minute closes, freeze what would be learnt of a minute left out."""
+        if bucket % BUCKETS_A_MINUTE != BUCKETS_A_MINUTE - 1 or not self._left_out.spans:
+            return
+        minute, series = bucket // BUCKETS_A_MINUTE, self.state.series
+        failing = series.failing[: series.used]
+        series.frozen[: series.used] = np.where(
+            failing, minute - FAILING_LAG in self._left_out, minute - 1 in self._left_out
+        )
+
+    def novelties(self, bucket: int) -> None:
+        """Nothing."""
+
+    def drops(self, minute: int, bucket: int) -> None:
+        """Nothing."""
+
+    def silence(self, start: int, end: int) -> None:
+        """Nothing."""
+
+    def settle(self, bucket: int) -> None:
+        """Nothing."""
+
+    def early(self, bucket: int) -> None:
+        """Nothing."""
+
+    def early_unborn(self, bucket: int, names: list[tuple[str, LinePointer]]) -> None:
+        """Nothing."""
+
+
+class Trainer:
+    """Learns the services of one partition of `partitions`; `service` "" means all. `left_out` by service."""
+
+    def __init__(
+        self,
+        partition: int,
+        partitions: int,
+        catalog: Catalog,
+        *,
+        service: str = "",
+        left_out: Mapping[str, LeftOut] | None = None,
+    ) -> None:
+        self.partition = partition
+        self.states: dict[str, ServiceState] = {}
+        self.skipped: Counter[str] = Counter()
+        """Records not learnt from, by reason."""
+        self.lines = 0
+        self._left_out = left_out or {}
+        self._service = service
+        self._step = Detect(judge=self._bystander)
+        self._shared = self._step.shared.initial("")
+        self._shared.catalog = catalog
+        self._guard = InboxGuard(Shard(partition, partitions))
+        self._counts, self._miner = CountsReader(), Miner()
+
+    def take(self, record: Record) -> None:
+        """Learn from one record. What detect would make a dead letter is counted in `skipped`."""
+        try:
+            event = self._event(record)
+            if event is None:
+                return
+            self._shared, parts = self._step.admit(self._shared, event)
+        except ContractError as error:
+            self.skipped[error.reason] += 1
+            return
+        for part in parts:
+            if self._service not in ("", part.key):
+                continue
+            state = self.states.get(part.key) or self._step.state.initial(part.key)
+            self.states[part.key] = self._step.advance(self._shared, state, part).state
+            self.lines += sum(section.lines for section in part.share.sections)
+
+    def dump(self) -> dict[str, Any]:
+        """All that later records depend on, as JSON can hold it."""
+        return {
+            "shared": self._step.shared.dump(self._shared).decode(),
+            "seen": {origin: list(rank) for origin, rank in self._guard.seen.items()},
+            "states": {name: base64.b64encode(state.dump()).decode() for name, state in self.states.items()},
+            "skipped": dict(self.skipped),
+            "lines": self.lines,
+        }
+
+    def load(self, raw: Mapping[str, Any]) -> None:
+        """Go on where `dump` was made."""
+        self._shared = self._step.shared.load(raw["shared"].encode())
+        self._guard.seen = {origin: (o, p, n) for origin, (o, p, n) in raw["seen"].items()}
+        self.states = {name: ServiceState.load(base64.b64decode(state)) for name, state in raw["states"].items()}
+        self.skipped, self.lines = Counter(raw["skipped"]), raw["lines"]
+
+    def _bystander(self, state: ServiceState, application: Callable[[], str]) -> Judge:
+        return _Bystander(state, application, self._left_out.get(state.service, _NOTHING))
+
+    def _event(self, record: Record) -> Event[Any] | None:
+        """What detect gets to see of the record; None where it is nothing to learn from."""
+        mined = record.topic == "logs"
+        event = decode_record(record) if mined else self._counts.read(record)
+        self._guard.check_place(record, event)
+        if self._guard.seen_before(record, event):
+            self.skipped["duplicate"] += 1
+            return None
+        if mined:
+            return self._mined(record, event) if isinstance(event.data, LogBatch) else None
+        if isinstance(event.data, TemplateCounts):
+            if event.data.rules_version == RULES_VERSION:
+                return event
+            raise ContractError("rules_version", "templates of other rules are other series")
+        return event if isinstance(event.data, Catalog) else None
+
+    def _mined(self, record: Record, event: Event[LogBatch]) -> Event[TemplateCounts]:
+        pointer = BatchPointer(topic=record.topic, partition=record.partition, offset=record.offset)
+        counts = self._miner.mine(event.data, pointer)
+        return Event(event.id, event.at, event.key, counts, logged_at=event.logged_at, position=event.position)
