@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo kafka test lint bench lock clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -18,6 +18,10 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	$(BIN)/foreshock demo
+
+# A real broker on 127.0.0.1:9092 until Ctrl-C, its data in ./foreshock-kafka. Needs Java 17, and Maven the first time.
+kafka: $(VENV)/.installed
+	$(BIN)/python -m connectors.local_kafka --folder foreshock-kafka --port 9092
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
