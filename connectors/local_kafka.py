@@ -120,14 +120,17 @@ class LocalBroker:
     def start(self) -> None:
         """Start it and wait until it answers. Raises LocalKafkaError with the end of its log when it does not."""
         for attempt in range(3):
-            self.launch()
             try:
+                self.launch()
                 return self.wait_ready()
             except LocalKafkaError as error:
                 self.kill()
                 if _BIND_FAILED not in str(error) or self._port or self._seat or attempt == 2:
                     raise
                 self._ports = None  # somebody took one of them between our look and its bind
+            except BaseException:
+                self.kill()
+                raise
         return None
 
     def launch(self) -> None:
@@ -285,7 +288,8 @@ def main() -> None:
         with broker:
             sys.stdout.write(f"{broker.bootstrap}\n")
             sys.stdout.flush()
-            sys.exit(broker.wait())
+            code = broker.wait()
+        raise LocalKafkaError(f"Kafka has ended by itself (exit {code}). Look at {broker.log_file}")
     except KeyboardInterrupt:
         pass
     except LocalKafkaError as error:

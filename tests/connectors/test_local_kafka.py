@@ -126,9 +126,7 @@ def test_the_command_says_where_its_broker_is_ends_in_order_on_sigterm_and_never
         admin = KafkaAdminClient(bootstrap_servers=owner.stdout.readline().strip())
         assert "there" in admin.list_topics()
         admin.close()
-        children = Path(f"/proc/{owner.pid}/task/{owner.pid}/children").read_text().split()
-        java = next(int(pid) for pid in children if b"kafka.Kafka" in Path(f"/proc/{pid}/cmdline").read_bytes())
-        ended = os.pidfd_open(java)
+        ended = os.pidfd_open(java_below(tmp_path))
         owner.kill()
     assert select.select([ended], [], [], 20)[0], "the broker outlived its owner"
     os.close(ended)
@@ -180,6 +178,36 @@ def test_the_shared_broker_gets_every_topic_of_the_product(kafka_settings):
     admin.close()
     assert {kafka_settings.topic(name) for name in TOPICS} < made
     assert kafka_settings.changelog("detect") in made
+
+
+def test_processes_share_one_broker_until_the_last_of_them_is_gone_even_by_kill(tmp_path):
+    require_broker()
+    code = "import sys, kafka_broker, pathlib\nwith kafka_broker.shared_broker(pathlib.Path(sys.argv[1])) as address:\n"
+    command = [sys.executable, "-c", code + " print(address, flush=True)\n sys.stdin.read()", str(tmp_path)]
+    folders = os.pathsep.join(str(Path(__file__).parents[up] / part) for up, part in ((2, "."), (1, "support")))
+    how: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    how["env"] = {**os.environ, "PYTHONPATH": folders}
+    with subprocess.Popen(command, **how) as one, subprocess.Popen(command, **how) as other:
+        address = one.stdout.readline().strip()
+        assert other.stdout.readline().strip() == address
+        ended = os.pidfd_open(java_below(tmp_path))
+        one.kill()
+        make_topic(address, "still-there")
+        other.kill()
+    assert select.select([ended], [], [], 20)[0], "the broker outlived its users"
+    os.close(ended)
+
+
+def java_below(folder: Path) -> int:
+    """The process whose command line names this folder."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"kafka.Kafka" in command and bytes(folder) in command:
+            return int(process.name)
+    raise AssertionError(f"no broker below {folder}")
 
 
 def test_a_broker_that_does_not_start_says_why(tmp_path):

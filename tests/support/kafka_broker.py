@@ -47,6 +47,7 @@ __all__ = [
     "prefix",
     "proxied_broker",
     "require_broker",
+    "shared_broker",
 ]
 
 _STATEFUL = ("mine", "detect", "case", "act")
@@ -62,7 +63,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent  # that of all workers of this run
-    with _shared(root / "kafka") as address:
+    with shared_broker(root / "kafka") as address:
         yield address
 
 
@@ -135,7 +136,7 @@ def _configs(retention_ms: int | None) -> Mapping[str, str]:
 
 
 @contextmanager
-def _shared(folder: Path) -> Iterator[str]:
+def shared_broker(folder: Path) -> Iterator[str]:
     """The address of the one broker that all who name this folder share."""
     folder.mkdir(parents=True, exist_ok=True)
     address = folder / "address"
