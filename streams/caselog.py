@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, TypeVar
 
-from connectors.ports import Log
 from models.audit import DeadLetter
 from models.command import Outcome
 from models.decision import Decision, Verdict
@@ -16,7 +15,7 @@ from models.event import Contract, Event
 from models.incident import Incident, IncidentStatus
 from models.prediction import Prediction
 from models.signal import Review
-from streams.reading import events_of
+from streams.reading import ReadableLog, events_of
 
 __all__ = ["CaseLine", "Proposed", "read_cases", "read_proposals"]
 
@@ -44,7 +43,7 @@ class Proposed(NamedTuple):
     review: Review | None
 
 
-def read_cases(log: Log, application: str = "") -> list[CaseLine]:
+def read_cases(log: ReadableLog, application: str = "") -> list[CaseLine]:
     """Every incident in the order in which they were opened; only those of `application`, where given."""
     incidents = _newest(log, "incidents", Incident)
     predictions = _newest(log, "predictions", Prediction)
@@ -58,7 +57,7 @@ def read_cases(log: Log, application: str = "") -> list[CaseLine]:
     return sorted(lines, key=lambda line: (line.incident.opened_at, line.incident.correlation_id))
 
 
-def read_proposals(log: Log, now: int) -> list[Proposed]:
+def read_proposals(log: ReadableLog, now: int) -> list[Proposed]:
     """What people are asked, as of `now` (ms): for each incident its newest decision that asks for a review.
 
     A review that became a dead letter (badly signed, too late) answers nothing.
@@ -93,7 +92,7 @@ def _state(case: CaseLine, decision: Decision, review: Review | None, now: int) 
     return "open" if case.decision == decision else "superseded"
 
 
-def _newest(log: Log, topic: str, kind: type[C]) -> dict[str, Event[C]]:
+def _newest(log: ReadableLog, topic: str, kind: type[C]) -> dict[str, Event[C]]:
     return {event.cid: event for event in events_of(log, topic, kind)}
 
 

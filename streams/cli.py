@@ -13,6 +13,13 @@ from typing import Annotated
 import typer
 
 from models.errors import ForeshockError
+from streams import (
+    cli_ingest_commands,
+    cli_log_commands,
+    cli_operate_commands,
+    cli_replay_commands,
+    cli_topics_commands,
+)
 
 __all__ = ["app", "main"]
 
@@ -24,21 +31,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-review_app = typer.Typer(help="What a person is asked: list, show, approve, reject.", no_args_is_help=True)
 schema_app = typer.Typer(help="The contracts of the topics, for other programs.", no_args_is_help=True)
-app.add_typer(review_app, name="review")
 app.add_typer(schema_app, name="schema")
 
 Data = Annotated[
     Path | None, typer.Option("--data", help="The data folder (default: as configured, else ./foreshock-data).")
 ]
 Config = Annotated[Path | None, typer.Option("--config", help="The configuration (default: foreshock.yaml, if any).")]
+Kafka = Annotated[str, typer.Option("--kafka", metavar="HOST:PORT,..", help="Brokers (default: as configured).")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")]
-Proposal = Annotated[
-    str, typer.Option("--proposal", help="Its digest, as `review show` prints it: needed where it has changed.")
-]
-Reviewer = Annotated[str, typer.Option("--reviewer", help="Who answers (default: the user's login name).")]
-Person = Annotated[str, typer.Option("--by", help="Who does it (default: the user's login name).")]
 
 
 def main() -> None:
@@ -111,8 +112,21 @@ def run(
     partitions: Annotated[
         int, typer.Option("--partitions", min=0, show_default=False, help="Of a new data folder (default: 1).")
     ] = 0,
+    roles: Annotated[
+        list[str] | None,
+        typer.Option("--role", help="On Kafka: be this role only (ingest, mine, detect, respond, act)."),
+    ] = None,
+    kafka: Kafka = "",
 ) -> None:
-    """Read lines, find what is off, predict, decide, act, learn. Prints alerts (--once: anomalies) as JSON lines."""
+    """Read lines, find what is off, predict, decide, act, learn. Prints alerts (--once: anomalies) as JSON lines.
+
+    With --role: be one role of a deployment on Kafka, until a signal comes.
+    """
+    if roles or kafka:
+        from streams import cli_role
+
+        cli_role.run_role(cli_role.Membership(roles or (), config, kafka, [*(inputs or ()), *(more or ())], data))
+        return
     from streams import cli_run
 
     cli_run.run(
@@ -162,141 +176,6 @@ def check(config: Config = None) -> None:
 
 
 @app.command()
-def tap(
-    topic: Annotated[
-        str,
-        typer.Argument(
-            help="A topic: logs, anomalies, incidents, alerts, commands, dead-letters ... (a wrong name lists all)."
-        ),
-    ],
-    data: Data = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is appended.")] = False,
-    from_start: Annotated[bool, typer.Option("--from-start", help="Everything that is kept.")] = False,
-    last: Annotated[int, typer.Option("--last", min=0, help="The last N.")] = 10,
-    key: Annotated[str, typer.Option("--key", help="Only this key.")] = "",
-    kind: Annotated[str, typer.Option("--type", help="Only this type of message.")] = "",
-    as_json: AsJson = False,
-) -> None:
-    """Show the records of a topic."""
-    from streams import cli_show
-
-    wanted = cli_show.Wanted(key=key, kind=kind, from_start=from_start, last=last)
-    cli_show.tap(_folder(data), topic, wanted, follow=follow, as_json=as_json)
-
-
-@app.command()
-def incidents(
-    data: Data = None,
-    include_closed: Annotated[bool, typer.Option("--all", help="Also those that are closed.")] = False,
-    application: Annotated[str, typer.Option("--application", help="Only this application's.")] = "",
-    as_json: AsJson = False,
-) -> None:
-    """List the incidents: what is open, how likely a failure is, what was decided, what came of it."""
-    from streams import cli_show
-
-    cli_show.incidents(_folder(data), include_closed=include_closed, application=application, as_json=as_json)
-
-
-@app.command()
-def explain(
-    name: Annotated[
-        str, typer.Argument(metavar="ID", help="Correlation, anomaly, alert or command id, or a line: `logs/0@12:3`.")
-    ],
-    data: Data = None,
-    as_json: AsJson = False,
-) -> None:
-    """Explain one thing from end to end: line, template, window, incident, prediction, decision, action, outcome."""
-    from streams import cli_explain
-
-    cli_explain.explain(_folder(data), name, as_json=as_json)
-
-
-@review_app.command("list")
-def review_list(
-    data: Data = None,
-    include_past: Annotated[bool, typer.Option("--all", help="Answered and expired ones too.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """List the actions a person is asked about."""
-    from streams import cli_people
-
-    cli_people.list_proposals(_folder(data), include_past=include_past, as_json=as_json)
-
-
-@review_app.command("show")
-def review_show(
-    correlation_id: Annotated[str, typer.Argument(metavar="CORRELATION_ID", help="As in `foreshock review list`.")],
-    data: Data = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show a proposal with every reason."""
-    from streams import cli_people
-
-    cli_people.show_proposal(_folder(data), correlation_id, as_json=as_json)
-
-
-@review_app.command("approve")
-def review_approve(
-    correlation_id: Annotated[str, typer.Argument(metavar="CORRELATION_ID", help="As in `foreshock review list`.")],
-    data: Data = None,
-    proposal: Proposal = "",
-    reason: Annotated[str, typer.Option("--reason", help="Why.")] = "",
-    reviewer: Reviewer = "",
-    as_json: AsJson = False,
-) -> None:
-    """Approve the proposal: the action is ordered."""
-    from streams import cli_people
-
-    answer = cli_people.Answer("approve", proposal, reason, reviewer)
-    cli_people.answer_proposal(_folder(data), correlation_id, answer, as_json=as_json)
-
-
-@review_app.command("reject")
-def review_reject(
-    correlation_id: Annotated[str, typer.Argument(metavar="CORRELATION_ID", help="As in `foreshock review list`.")],
-    data: Data = None,
-    proposal: Proposal = "",
-    reason: Annotated[str, typer.Option("--reason", help="Why.")] = "",
-    reviewer: Reviewer = "",
-    as_json: AsJson = False,
-) -> None:
-    """Reject the proposal: nothing is done."""
-    from streams import cli_people
-
-    answer = cli_people.Answer("reject", proposal, reason, reviewer)
-    cli_people.answer_proposal(_folder(data), correlation_id, answer, as_json=as_json)
-
-
-@app.command()
-def pause(
-    reason: Annotated[str, typer.Option("--reason", help="Why: it stands in every decision made meanwhile.")],
-    data: Data = None,
-    scope: Annotated[str, typer.Option("--scope", help="An application, or * for all.")] = "*",
-    until: Annotated[str, typer.Option("--until", help="30m, 2h, 1d or a time (ISO 8601, UTC). Default: resume.")] = "",
-    by: Person = "",
-    as_json: AsJson = False,
-) -> None:
-    """Stop all acting at once; watching and telling go on; nothing is proposed meanwhile."""
-    from streams import cli_people
-
-    cli_people.pause(_folder(data), scope=scope, until=until, reason=reason, by=by, as_json=as_json)
-
-
-@app.command()
-def resume(
-    data: Data = None,
-    scope: Annotated[str, typer.Option("--scope", help="An application, or * for all.")] = "*",
-    reason: Annotated[str, typer.Option("--reason", help="Why.")] = "",
-    by: Person = "",
-    as_json: AsJson = False,
-) -> None:
-    """Allow acting again (`*` ends every pause)."""
-    from streams import cli_people
-
-    cli_people.resume(_folder(data), scope=scope, reason=reason, by=by, as_json=as_json)
-
-
-@app.command()
 def recompute(
     data: Data = None,
     step: Annotated[str, typer.Option("--step", help="mine, detect, case or act (default: all).")] = "",
@@ -319,3 +198,10 @@ def schema_export(
     from streams import cli_schema
 
     cli_schema.export(out)
+
+
+cli_log_commands.register(app)
+cli_operate_commands.register(app)
+cli_topics_commands.register(app)
+cli_replay_commands.register(app)
+cli_ingest_commands.register(app)

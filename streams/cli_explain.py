@@ -1,20 +1,19 @@
 """`foreshock explain`: an Explanation as a tree a person can read, or as one JSON object.
 
-In: a data folder and a name. Out: stdout. Every text of the log is redacted and escaped on its way out.
+In: a log and a name. Out: stdout. Every text of the log is redacted and escaped on its way out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel
 from rich.text import Text
 from rich.tree import Tree
 
-from connectors.data_folder import open_reader
+from connectors.where import Where
 from models.anomaly import Anomaly
 from models.command import Command, JournalEntry, Outcome
 from models.decision import Alert, Decision
@@ -24,6 +23,7 @@ from models.incident import Incident
 from models.log import Severity
 from models.prediction import Prediction
 from models.signal import Review
+from streams.cli_where import opened, recent, say_what_is_cut, since_of
 from streams.explain import CaseStory, Explanation, LineView, explain_name
 from streams.rendering import put, put_json, shown, time_text
 
@@ -33,9 +33,15 @@ Branch = tuple[str, Sequence["Branch"]]
 _LINES_SHOWN: Final = 5
 
 
-def explain(data: Path, name: str, *, as_json: bool) -> None:
+def explain(where: Where, name: str, *, since: str, as_json: bool) -> None:
     """Show what `name` stands for. Raises UnknownNameError where nothing does."""
-    explanation = explain_name(open_reader(data), name)
+    with opened(where) as log:
+        begin = since_of(log, since)
+        view = recent(log, begin)
+        try:
+            explanation = explain_name(view, name)
+        finally:
+            say_what_is_cut(view, begin)
     if as_json:
         put_json(_json(explanation))
         return

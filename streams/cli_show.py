@@ -1,6 +1,6 @@
 """`foreshock tap` and `foreshock incidents`: the records of a topic, and the list of cases.
 
-In: a data folder, beside whoever runs it. Out: one readable line a record, a table, or JSON lines.
+In: a log, beside whoever runs it. Out: one readable line a record, a table, or JSON lines.
 """
 
 from __future__ import annotations
@@ -8,17 +8,17 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 import typer
 
 from connectors.codec import decode_record
-from connectors.data_folder import open_reader
-from connectors.ports import Log, Record
+from connectors.ports import Record
+from connectors.shared_log import SharedLog
+from connectors.where import Where
 from models.audit import DeadLetter
 from models.errors import ContractError
 from models.event import Contract, Event
@@ -27,10 +27,11 @@ from models.log import LogBatch
 from models.template import TemplateCounts
 from models.topics import TOPICS
 from streams.caselog import CaseLine, read_cases
+from streams.cli_where import opened, recent, say_what_is_cut, since_of
 from streams.reading import read_back, read_topic
 from streams.rendering import note, put, put_json, put_table, raw_text, shown, time_text
 
-__all__ = ["Wanted", "incidents", "tap"]
+__all__ = ["Wanted", "WantedCases", "incidents", "tap"]
 
 _POLL_SECONDS: Final = 0.2
 _LONGEST: Final = 160
@@ -40,41 +41,78 @@ _NOT_IN_LINE: Final = frozenset(("signature", "key_id", "reasons", "signals", "d
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which records of a topic: of one key, of one type ("" = any); all from the start, or the last few."""
+    """Which records of a topic: of one key, of one type ("" = any); all from the start or `since` a span or time as
+    people write it, else the last few.
+    """
 
     key: str = ""
     kind: str = ""
     from_start: bool = False
     last: int = 10
+    since: str = ""
 
     def takes(self, record: Record) -> bool:
         """Whether the record is one of them."""
         return self.key in ("", record.key) and (not self.kind or _type_of(record) == self.kind)
 
 
-def tap(data: Path, topic: str, wanted: Wanted, *, follow: bool, as_json: bool) -> None:
+def tap(where: Where, topic: str, wanted: Wanted, *, follow: bool, as_json: bool) -> None:
     """Show a topic's records; with `follow` also those to come, until interrupted."""
     if topic not in TOPICS:
         raise typer.BadParameter(f"there is no topic {shown(topic)}; there are {', '.join(TOPICS)}")
     if wanted.kind and wanted.kind not in TOPICS[topic].types:
         raise typer.BadParameter(f"{topic} holds no {shown(wanted.kind)}; it holds {', '.join(TOPICS[topic].types)}")
-    log = open_reader(data)
-    ends = {part: log.bounds(topic, part)[1] for part in range(log.partitions(topic))}
-    for record in read_topic(log, topic) if wanted.from_start else _last(log, topic, wanted):
+    with opened(where) as log:
+        ends = dict(log.ends(topic))
+        _show_kept(log, topic, wanted, ends, as_json)
+        while follow:
+            time.sleep(_POLL_SECONDS)
+            ends = _show_new(log, topic, wanted, ends, as_json)
+
+
+def _show_kept(log: SharedLog, topic: str, wanted: Wanted, ends: Mapping[int, int], as_json: bool) -> None:
+    records: Iterable[Record]
+    if wanted.since or wanted.from_start:
+        since = since_of(log, wanted.since) if wanted.since else 0
+        records = read_topic(log, topic, {part: log.offset_at(topic, part, since) for part in ends} if since else None)
+    else:
+        records = _last(log, topic, wanted)
+    for record in records:
         if record.offset < ends[record.partition] and wanted.takes(record):
             _put_record(record, as_json)
-    while follow:
-        time.sleep(_POLL_SECONDS)
-        for record in read_topic(log, topic, ends):
-            ends[record.partition] = record.offset + 1
-            if wanted.takes(record):
-                _put_record(record, as_json)
 
 
-def incidents(data: Path, *, include_closed: bool, application: str, as_json: bool) -> None:
-    """List the cases; open ones only, unless `include_closed`."""
-    every = read_cases(open_reader(data), application)
-    cases = [case for case in every if include_closed or case.incident.status == IncidentStatus.OPEN]
+def _show_new(log: SharedLog, topic: str, wanted: Wanted, shown_to: Mapping[int, int], as_json: bool) -> dict[int, int]:
+    """What has been appended since; returns how far it has been shown."""
+    ends = dict(log.ends(topic))
+    if ends == shown_to:
+        return ends
+    for record in read_topic(log, topic, shown_to):
+        ends[record.partition] = max(ends[record.partition], record.offset + 1)
+        if wanted.takes(record):
+            _put_record(record, as_json)
+    return ends
+
+
+class WantedCases(NamedTuple):
+    """Which cases: open ones only, unless `include_closed`; of one application ("": all); `since` as people write it
+    ("": as far back as is usual).
+    """
+
+    include_closed: bool = False
+    application: str = ""
+    since: str = ""
+
+
+def incidents(where: Where, wanted: WantedCases, *, as_json: bool) -> None:
+    """List the cases."""
+    with opened(where) as log:
+        begin = since_of(log, wanted.since)
+        view = recent(log, begin)
+        every = read_cases(view, wanted.application)
+        say_what_is_cut(view, begin)
+        place = log.place
+    cases = [case for case in every if wanted.include_closed or case.incident.status == IncidentStatus.OPEN]
     if as_json:
         for case in cases:
             put_json(_case_json(case))
@@ -85,14 +123,21 @@ def incidents(data: Path, *, include_closed: bool, application: str, as_json: bo
         )
     if not cases:
         closed = f"; {len(every)} closed: show them with --all" if every else ""
-        note(f"no {'' if include_closed else 'open '}incidents in {data}{closed}")
+        note(f"no {'' if wanted.include_closed else 'open '}incidents in {place}{closed}")
 
 
-def _last(log: Log, topic: str, wanted: Wanted) -> Iterable[Record]:
-    """The last few that are wanted, over all partitions, in order."""
-    newest = [_take(read_back(log, topic, part), wanted) for part in range(log.partitions(topic))]
+def _last(log: SharedLog, topic: str, wanted: Wanted) -> Iterable[Record]:
+    """The last few that are wanted, over all partitions, in order; what is rare is not looked for in all that is kept
+    of a large log.
+    """
+    since = since_of(log, "") if wanted.key or wanted.kind else 0
+    view = recent(log, since)
+    newest = [_take(read_back(view, topic, part), wanted) for part in range(log.partitions(topic))]
     merged = heapq.merge(*newest, key=lambda record: (record.logged_at, record.partition, record.offset))
-    return deque(merged, maxlen=wanted.last)
+    found = deque(merged, maxlen=wanted.last)
+    if len(found) < wanted.last:
+        say_what_is_cut(view, since)
+    return found
 
 
 def _take(backwards: Iterator[Record], wanted: Wanted) -> list[Record]:
@@ -114,6 +159,9 @@ def _type_of(record: Record) -> str:
 def _put_record(record: Record, as_json: bool) -> None:
     if as_json:
         put_json(_record_json(record))
+        return
+    if not record.value and TOPICS[record.topic].compacted:
+        put(_line(record, "-", "deleted"))
         return
     try:
         event = decode_record(record)

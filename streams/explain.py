@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
 from connectors.codec import decode_record
-from connectors.ports import Log
 from models.anomaly import Anomaly, LinePointer
 from models.audit import AuditEntry
 from models.command import Command, JournalEntry, Outcome
@@ -26,7 +25,7 @@ from models.mining import Miner
 from models.prediction import Prediction
 from models.signal import Review
 from models.template import BatchPointer, Template
-from streams.reading import events_of
+from streams.reading import ReadableLog, events_of
 
 __all__ = ["CaseStory", "Explanation", "LineView", "Subject", "UnknownNameError", "explain_name"]
 
@@ -89,7 +88,7 @@ class Explanation:
     cases: Sequence[CaseStory]
 
 
-def explain_name(log: Log, name: str) -> Explanation:
+def explain_name(log: ReadableLog, name: str) -> Explanation:
     """Everything recorded about `name`. Raises UnknownNameError."""
     pointer = _POINTER.fullmatch(name)
     if pointer is not None:
@@ -114,7 +113,7 @@ def explain_name(log: Log, name: str) -> Explanation:
     )
 
 
-def _explain_line(log: Log, name: str, pointer: LinePointer) -> Explanation:
+def _explain_line(log: ReadableLog, name: str, pointer: LinePointer) -> Explanation:
     view = _view(log, pointer)
     if view.text is None or view.template is None:
         first, end = log.bounds("logs", pointer.partition) if pointer.partition < log.partitions("logs") else (0, 0)
@@ -133,7 +132,7 @@ def _explain_line(log: Log, name: str, pointer: LinePointer) -> Explanation:
     return Explanation(name, "line", view, anomalies, (), _cases_of(log, anomalies))
 
 
-def _story(log: Log, cid: str) -> CaseStory:
+def _story(log: ReadableLog, cid: str) -> CaseStory:
     incidents = [e for e in events_of(log, "incidents", Incident, about=[cid]) if e.data.correlation_id == cid]
     if not incidents:
         raise UnknownNameError(f"the incident {cid} is not in the log any more: retention has taken it away")
@@ -163,13 +162,13 @@ def _story(log: Log, cid: str) -> CaseStory:
     )
 
 
-def _about(log: Log, topic: str, kind: type[C], cid: str) -> list[Event[C]]:
+def _about(log: ReadableLog, topic: str, kind: type[C], cid: str) -> list[Event[C]]:
     """The events of incident `cid`; an envelope without one is asked by its payload."""
     found = events_of(log, topic, kind, about=[cid])
     return [event for event in found if (event.cid or getattr(event.data, "correlation_id", "")) == cid]
 
 
-def _cases_of(log: Log, anomalies: Iterable[Event[Anomaly]]) -> tuple[CaseStory, ...]:
+def _cases_of(log: ReadableLog, anomalies: Iterable[Event[Anomaly]]) -> tuple[CaseStory, ...]:
     ids = {event.data.anomaly_id for event in anomalies}
     if not ids:
         return ()
@@ -181,7 +180,7 @@ def _cases_of(log: Log, anomalies: Iterable[Event[Anomaly]]) -> tuple[CaseStory,
     return tuple(_story(log, cid) for cid in dict.fromkeys(cids))
 
 
-def _incident_of_command(log: Log, command_id: str) -> str:
+def _incident_of_command(log: ReadableLog, command_id: str) -> str:
     """The journal and outcomes outlive the topic of commands."""
     kinds: tuple[tuple[str, type[Command] | type[JournalEntry] | type[Outcome]], ...] = (
         ("commands", Command),
@@ -199,7 +198,7 @@ def _pointers(anomalies: Iterable[Event[Anomaly]]) -> list[str]:
     return [f"{at.partition}@{at.offset}:{at.line}" for event in anomalies for at in event.data.evidence]
 
 
-def _lines(log: Log, pointers: Iterable[str]) -> list[LineView]:
+def _lines(log: ReadableLog, pointers: Iterable[str]) -> list[LineView]:
     views = []
     for text in dict.fromkeys(pointers):
         match = _POINTER.fullmatch(text)
@@ -209,7 +208,7 @@ def _lines(log: Log, pointers: Iterable[str]) -> list[LineView]:
     return views
 
 
-def _view(log: Log, pointer: LinePointer) -> LineView:
+def _view(log: ReadableLog, pointer: LinePointer) -> LineView:
     """The line the pointer names; only its name where the log does not have it."""
     name = f"logs/{pointer.partition}@{pointer.offset}:{pointer.line}"
     batch = _batch(log, pointer)
@@ -230,7 +229,7 @@ def _template(service: str, at: int, severity: int, text: str) -> Template:
     return counts.sections[0].templates[0]
 
 
-def _batch(log: Log, pointer: LinePointer) -> LogBatch | None:
+def _batch(log: ReadableLog, pointer: LinePointer) -> LogBatch | None:
     if not pointer.partition < log.partitions("logs"):
         return None
     found = log.read("logs", pointer.partition, pointer.offset, 1)

@@ -1,0 +1,57 @@
+"""The consumer groups of a deployment's roles: who is in them, and how far they have come.
+
+In: the `kafka:` section. Out: one Group for each role that reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kafka import KafkaAdminClient
+
+from connectors.kafka_clients import client_options
+from connectors.kafka_errors import advising
+from connectors.kafka_settings import KafkaSettings
+from connectors.shared_log import READERS, Group, Reader
+
+__all__ = ["read_groups"]
+
+
+def read_groups(settings: KafkaSettings, client: str) -> Sequence[Group]:
+    """The groups of READERS, in that order; one that has never been is Dead. Raises BrokerError."""
+    names = {reader.role: settings.group(reader.role) for reader in READERS}
+    with advising(settings, "look up the consumer groups"):
+        admin = KafkaAdminClient(**client_options(settings, client))
+        try:
+            described = admin.describe_groups(list(names.values()))
+            offsets = admin.list_group_offsets(dict.fromkeys(names.values()))
+        finally:
+            admin.close()
+    return [
+        _group(settings, reader, names[reader.role], described[names[reader.role]], offsets[names[reader.role]])
+        for reader in READERS
+    ]
+
+
+def _group(
+    settings: KafkaSettings, reader: Reader, name: str, described: Mapping[str, Any], offsets: Mapping[Any, Any]
+) -> Group:
+    topic = settings.topic(reader.inbox)
+    members = [(f"{member['client_id']} {member['client_host']}", member) for member in described["members"]]
+    owners = {
+        partition: who
+        for who, member in members
+        for assigned in _assignment(member)
+        if assigned["topic"] == topic
+        for partition in assigned["partitions"]
+    }
+    committed = {place.partition: at.offset for place, at in offsets.items() if place.topic == topic and at.offset >= 0}
+    return Group(reader.role, name, described["group_state"], tuple(who for who, _ in members), owners, committed)
+
+
+def _assignment(member: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """None while the group rebalances."""
+    assignment = member["member_assignment"]
+    assigned: Sequence[Mapping[str, Any]] = assignment["assigned_partitions"] if isinstance(assignment, dict) else ()
+    return assigned
