@@ -31,7 +31,7 @@ from models.template import TemplateCounts
 from streams.rendering import harmless_json, note
 from streams.wiring import Opening, Pipeline
 
-__all__ = ["RunOptions", "check", "init", "run"]
+__all__ = ["RunOptions", "check", "init", "log_to_stderr", "run", "stopping"]
 
 _PROGRESS_SECONDS: Final = 5.0
 
@@ -55,9 +55,9 @@ def run(options: RunOptions) -> None:
     configuration = read_settings(options.config, _overrides(options))
     if not configuration.settings.inputs:
         raise ConfigError("no input", key="inputs", advice="Give --input FILE, --input - or --input sim:7.")
-    _log_to_stderr()
+    log_to_stderr()
     report = _Report(configuration, options.once)
-    with _stopping() as stop, Pipeline(configuration, Opening(once=options.once)) as pipeline:
+    with stopping() as stop, Pipeline(configuration, Opening(once=options.once)) as pipeline:
         pipeline.host.observe(report.see)
         note(f"foreshock: reading {_named(configuration)} into {configuration.data} ({pipeline.folder.run})")
         with report.progress(pipeline, stop):
@@ -182,7 +182,7 @@ def _lost(services: Sequence[ServiceState]) -> dict[str, int]:
 
 
 @contextmanager
-def _stopping() -> Iterator[threading.Event]:
+def stopping() -> Iterator[threading.Event]:
     """An event that SIGTERM and Ctrl-C set; a second signal ends the process at once (everything committed stays)."""
     stop = threading.Event()
 
@@ -218,7 +218,7 @@ def _named(configuration: Configuration) -> str:
     return ", ".join(item.path for item in configuration.settings.inputs)
 
 
-def _log_to_stderr() -> None:
+def log_to_stderr() -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

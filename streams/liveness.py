@@ -1,0 +1,37 @@
+"""Whether a consumer still consumes: its position against the end of its log. Consumers can stop without an error.
+
+In: positions and ends, now and then. Out: the partitions that have something to read and have not moved for too long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+__all__ = ["STALL_SECONDS", "WATCH_SECONDS", "ProgressWatch"]
+
+STALL_SECONDS: Final = 25.0
+"""With a look every WATCH_SECONDS, a consumer that stopped is noticed within 30 s."""
+WATCH_SECONDS: Final = 5.0
+
+
+class ProgressWatch:
+    """Remembers when each partition last moved, was at its end, or was first seen (seconds of any steady clock)."""
+
+    def __init__(self, stall_seconds: float = STALL_SECONDS) -> None:
+        self._stall = stall_seconds
+        self._since: dict[int, tuple[int, float]] = {}
+
+    def look(self, now: float, positions: Mapping[int, int], ends: Mapping[int, int]) -> list[int]:
+        """The partitions that lag and have stood still for `stall_seconds`. Those no longer held are forgotten."""
+        stalled = []
+        kept: dict[int, tuple[int, float]] = {}
+        for partition, position in positions.items():
+            before, since = self._since.get(partition, (-1, now))
+            if position != before or position >= ends.get(partition, 0):
+                since = now
+            elif now - since >= self._stall:
+                stalled.append(partition)
+            kept[partition] = (position, since)
+        self._since = kept
+        return stalled

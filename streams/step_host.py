@@ -1,0 +1,300 @@
+"""Drives a step's Units over Kafka, inside an asyncio loop. Knows nothing of Faust: its agent hands records over.
+
+In: partitions taken and given up, records of the inbox. Out, always in this order for what a record causes: emissions
+durable -> entries, then shared state and position, on the changelog -> inbox offset committed -> effects started.
+
+Delivery is not trusted: a record that is not the wanted one is refused, and reading goes back (streams/runtime.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import structlog
+
+from connectors.kafka_log import KafkaLog
+from connectors.kafka_states import KafkaStates
+from connectors.kafka_writer import KafkaWriter
+from connectors.ports import Clock, Record, UnitName
+from models.errors import BrokerError, GapError, HorizonError, PoisonError
+from streams.effects import EffectPool
+from streams.inbox_guard import Shard
+from streams.runtime import Cut, Unit
+from streams.step import AnyStep
+
+__all__ = ["Consumer", "Deployment", "Doors", "StepHost"]
+
+_log = structlog.get_logger(__name__)
+_SAVE_SECONDS: Final = 0.5
+_SAVE_ANYWAY_SECONDS: Final = 60.0
+"""A step that is not urgent saves after that long whatever it costs: bounds the work of a restart."""
+_TICK_SECONDS: Final = 0.02
+_MAX_UNDELIVERED: Final = 2_000
+_REWIND_SECONDS: Final = 2.0
+_LAST_SAVE_SECONDS: Final = 5.0
+
+
+class Consumer(Protocol):
+    """What the host asks of whoever delivers the inbox."""
+
+    async def commit(self, topic: str, partition: int, offset: int) -> None:
+        """Note that reading resumes at `offset`; refused silently where the partition belongs to somebody else now."""
+        ...
+
+    async def rewind(self, topic: str, partition: int, offset: int) -> None:
+        """Deliver again from `offset` on; may have to be asked again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What all hosts of a deployment share."""
+
+    partitions: int
+    run: str
+    region: str
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """The host's doors to Kafka. `log` and `states` block and are used from one thread at a time."""
+
+    writer: KafkaWriter
+    log: KafkaLog
+    states: KafkaStates
+
+
+@dataclass(slots=True, eq=False)
+class _Seat:
+    """One partition while it is ours."""
+
+    unit: Unit
+    sent: list[asyncio.Future[Any]] = field(default_factory=list)
+    saving: asyncio.Task[None] | None = None
+    rewinding: asyncio.Task[None] | None = None
+    saved_at: float = field(default_factory=time.monotonic)
+    tried_at: float = 0.0
+
+
+class StepHost:
+    """One step on the partitions this process has. `fail` ends the process with the error's exit code."""
+
+    def __init__(
+        self,
+        step: AnyStep,
+        deployment: Deployment,
+        doors: Doors,
+        pool: EffectPool | None,
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self.step = step
+        self.counters: Counter[str] = Counter()
+        """records, gaps, saves, saved_bytes, and what was refused, by reason."""
+        self.saving_seconds = 0.0
+        self._deployment, self._doors, self._pool, self._fail = deployment, doors, pool, fail
+        self._seats: dict[int, _Seat] = {}
+        self._lock = asyncio.Lock()
+        self._blocking = asyncio.Lock()
+
+    @property
+    def units(self) -> list[Unit]:
+        """The Units of the partitions held now."""
+        return [seat.unit for seat in self._seats.values()]
+
+    # -- partitions come and go ----------------------------------------------------------------------------------------
+
+    async def take(self, partitions: Iterable[int], consumer: Consumer) -> None:
+        """These partitions are ours: fence off whoever had them, load what was saved, go on from there."""
+        self._consumer = consumer
+        seats = {}
+        for partition in sorted(partitions):
+            seats[partition] = await self._seat(partition)
+        async with self._lock:
+            self._seats = seats
+            for seat in seats.values():
+                await consumer.commit(self.step.inbox, seat.unit.partition, seat.unit.next_offset)
+                if self._pool is not None:
+                    self._pool.start(seat.unit, seat.unit.pending())
+        _log.info("partitions taken", step=self.step.name, partitions=sorted(seats))
+
+    async def give_up(self) -> None:
+        """All partitions go: save what can be saved in time (the rest is read again by the next owner), and forget."""
+        async with self._lock:
+            seats, self._seats = self._seats, {}
+            for seat in seats.values():
+                if seat.rewinding is not None:
+                    seat.rewinding.cancel()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._save_all(seats.values()), _LAST_SAVE_SECONDS)
+            for partition in seats:
+                self._doors.states.give_up(partition)
+        if seats:
+            _log.info("partitions given up", step=self.step.name, partitions=sorted(seats))
+
+    async def _seat(self, partition: int) -> _Seat:
+        inbox, deployment, states = self.step.inbox, self._deployment, self._doors.states
+        log_id, (first, end) = await self._block(self._take_over, partition)
+        name = UnitName(self.step.name, partition)
+        saved = states.load(name)
+        if saved is not None and saved.log_id == log_id and saved.resume_at > end:
+            raise BrokerError(
+                f"{self.step.name} has taken {inbox}/{partition} up to {saved.resume_at}, but it ends at {end}: the "
+                "log was cut (an unclean leader election, a restored backup). Restore it, or delete and make the topic "
+                "anew (`foreshock topics apply`): what was learnt is kept, reading begins at the new log's start."
+            )
+        shard = Shard(partition, deployment.partitions, deployment.run, deployment.region, log_id, bounded=True)
+        unit = Unit(self.step, shard, saved=saved, entries=states.entries(name), crashes=states.crashes(name))
+        if unit.next_offset < first:
+            if saved is not None:
+                _log.error("records are gone unread", step=self.step.name, partition=partition, missing=first)
+            unit.skip_to(first)
+        return _Seat(unit)
+
+    def _take_over(self, partition: int) -> tuple[str, tuple[int, int]]:
+        log, inbox = self._doors.log, self.step.inbox
+        self._doors.states.take_over(partition)
+        return log.log_id(inbox), log.bounds(inbox, partition)
+
+    # -- records -------------------------------------------------------------------------------------------------------
+
+    async def apply(self, record: Record) -> None:
+        """Take a delivered record: apply it, or refuse it and have reading go back."""
+        async with self._lock:
+            seat = self._seats.get(record.partition)
+            if seat is None:
+                self.counters["not_ours"] += 1  # it will be delivered to whoever owns it
+                return
+            try:
+                await self._apply(seat, record)
+            except PoisonError as error:
+                await self._keep_crash(seat, error)
+                self._fail(error)
+        if len(seat.sent) > _MAX_UNDELIVERED:
+            seat.sent = [sent for sent in seat.sent if not sent.done()]
+            if len(seat.sent) > _MAX_UNDELIVERED:
+                await asyncio.wait([seat.sent[0]])
+        self._consider_saving(seat)
+
+    async def _apply(self, seat: _Seat, record: Record) -> None:
+        while True:
+            try:
+                out = seat.unit.apply(record)
+                break
+            except HorizonError as claim:
+                end = (await self._block(self._doors.log.bounds, claim.topic, claim.partition))[1]
+                seat.unit.learn_end(claim.topic, claim.partition, end)
+            except GapError as gap:
+                if not await self._is_hole(seat, gap):
+                    self._rewind(seat, gap.want)
+                    return
+        self.counters["records"] += 1
+        for each in out:
+            seat.sent.append(await self._doors.writer.send(each))
+
+    async def _is_hole(self, seat: _Seat, gap: GapError) -> bool:
+        """Whether the log itself lacks what is wanted; else delivery lost it."""
+        if seat.rewinding is not None and not seat.rewinding.done():
+            self.counters["refused"] += 1
+            return False
+        self.counters["gaps"] += 1
+        unit = seat.unit
+        there = await self._block(self._doors.log.read, self.step.inbox, unit.partition, gap.want, 1)
+        if there and there[0].offset > gap.want:
+            _log.error("records are gone unread", step=self.step.name, partition=unit.partition, up_to=there[0].offset)
+            unit.skip_to(min(there[0].offset, gap.got))
+            return True
+        return False
+
+    def _rewind(self, seat: _Seat, want: int) -> None:
+        if seat.rewinding is None or seat.rewinding.done():
+            _log.warning(
+                "delivery skipped records: going back", step=self.step.name, at=want, partition=seat.unit.partition
+            )
+            seat.rewinding = asyncio.create_task(self._keep_rewinding(seat, want))
+
+    async def _keep_rewinding(self, seat: _Seat, want: int) -> None:
+        """Records on their way undo a seek; so seek until the wanted one has come."""
+        while self._seats.get(seat.unit.partition) is seat and seat.unit.next_offset <= want:
+            await self._consumer.rewind(self.step.inbox, seat.unit.partition, want)
+            await asyncio.sleep(_REWIND_SECONDS)
+
+    async def _keep_crash(self, seat: _Seat, error: PoisonError) -> None:
+        await asyncio.gather(*seat.sent, return_exceptions=True)
+        await self._block(self._doors.states.record_crash, seat.unit.name, error.offset, repr(error.cause))
+
+    # -- saving --------------------------------------------------------------------------------------------------------
+
+    def _consider_saving(self, seat: _Seat) -> None:
+        if seat.saving is not None and not seat.saving.done():
+            return
+        now = time.monotonic()
+        if not self.step.urgent and now - seat.tried_at < _SAVE_SECONDS:
+            return
+        seat.tried_at = now
+        cut = seat.unit.cut(force=now - seat.saved_at > _SAVE_ANYWAY_SECONDS)
+        if cut is not None:
+            seat.saving = asyncio.create_task(self._save_or_fail(seat, cut, self._taken(seat)))
+
+    def _taken(self, seat: _Seat) -> list[asyncio.Future[Any]]:
+        sent, seat.sent = seat.sent, []
+        return sent
+
+    async def _save_or_fail(self, seat: _Seat, cut: Cut, sent: list[asyncio.Future[Any]]) -> None:
+        try:
+            await self._save(seat, cut, sent)
+        except Exception as error:  # noqa: BLE001 - an edge: a checkpoint that fails ends the process at a named place
+            self._fail(error)
+
+    async def _save(self, seat: _Seat, cut: Cut, sent: list[asyncio.Future[Any]]) -> None:
+        began = time.monotonic()
+        partition = seat.unit.partition
+        await asyncio.gather(*sent)
+        await self._block(self._doors.states.save, seat.unit.name, cut.checkpoint)
+        await self._consumer.commit(self.step.inbox, partition, cut.checkpoint.resume_at)
+        seat.saved_at = time.monotonic()
+        self.saving_seconds += seat.saved_at - began
+        self.counters["saves"] += 1
+        self.counters["saved_bytes"] += sum(len(entry.state) for entry in cut.checkpoint.entries)
+        if self._pool is not None and self._seats.get(partition) is seat:
+            self._pool.start(seat.unit, cut.effects)
+
+    async def _save_all(self, seats: Iterable[_Seat]) -> None:
+        for seat in seats:
+            if seat.saving is not None:
+                await seat.saving
+            cut = seat.unit.cut(force=True)
+            if cut is not None:
+                await self._save(seat, cut, self._taken(seat))
+
+    # -- time ----------------------------------------------------------------------------------------------------------
+
+    async def tend(self) -> None:
+        """For as long as it runs: due ticks and effects' answers go into the inbox, and what is due is saved."""
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            async with self._lock:
+                now = self._deployment.clock.now()
+                ticks = [tick for seat in self._seats.values() for tick in seat.unit.due(now)]
+                answers = self._pool.drain() if self._pool is not None else []
+                for out in (*ticks, *answers):
+                    await self._doors.writer.send(out)
+                for seat in self._seats.values():
+                    self._consider_saving(seat)
+
+    async def ends(self) -> dict[int, int]:
+        """Where the inbox ends, by partition held (asked of another connection than the one that delivers)."""
+        return {
+            partition: (await self._block(self._doors.log.bounds, self.step.inbox, partition))[1]
+            for partition in sorted(self._seats)
+        }
+
+    async def _block(self, call: Callable[..., Any], *args: Any) -> Any:
+        async with self._blocking:
+            return await asyncio.to_thread(call, *args)

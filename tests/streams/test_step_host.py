@@ -1,0 +1,71 @@
+"""Agents on a real broker: nothing lost and nothing doubled through kills, stops, pauses, joins and lost deliveries."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from kafka_rig import Members, expected_totals, feed, make_toy_topics, read_all, totals_of, unique, wait_until
+
+from connectors.kafka_log import KafkaLog
+
+BATCHES = 500
+
+
+@pytest.fixture
+def log(kafka_settings):
+    make_toy_topics(kafka_settings)
+    made = KafkaLog(kafka_settings, "test")
+    yield made
+    made.close()
+
+
+def told(log):
+    return totals_of(unique(read_all(log, "audit"))[0])
+
+
+def test_two_members_take_every_line_once(kafka_settings, log, tmp_path):
+    with Members.of(kafka_settings, tmp_path / "log") as members:
+        members.start()
+        members.start()
+        feed(log, range(100))
+        wait_until(lambda: told(log) == expected_totals(100), "all lines counted once")
+        assert [members.stop(process) for process in list(members.running)] == [0, 0]
+
+
+@pytest.mark.parametrize("late_seconds", [0.0, 0.02])
+def test_members_that_are_killed_stopped_and_frozen_lose_and_double_nothing(
+    kafka_settings, log, tmp_path, late_seconds
+):
+    with Members.of(kafka_settings, tmp_path / "log", late_seconds) as members:
+        members.start()
+        members.start()
+        feed(log, range(10))
+        wait_until(lambda: told(log) == expected_totals(10), "both have begun")
+        feeder = threading.Thread(target=feed_slowly, args=(kafka_settings,))
+        feeder.start()
+        for disturbance in ("kill", "stop", "join", "freeze", "kill", "join"):
+            victim = members.running[0]
+            if disturbance == "kill":
+                members.kill(victim)
+                members.start()
+            elif disturbance == "stop":
+                assert members.stop(victim) == 0
+                members.start()
+            elif disturbance == "freeze":
+                members.freeze(victim, 10)
+            else:
+                members.start()
+                feeder.join(1.5)
+        feeder.join()
+        wait_until(lambda: told(log) == expected_totals(BATCHES), "all lines counted once")
+    lost_in_delivery = (tmp_path / "log").read_text().count("delivery skipped records")
+    assert not late_seconds or lost_in_delivery  # else the race was not run
+
+
+def feed_slowly(settings):
+    log, paused = KafkaLog(settings, "feeder"), threading.Event()
+    for start in range(10, BATCHES, 10):
+        feed(log, range(start, start + 10))
+        paused.wait(0.25)
+    log.close()

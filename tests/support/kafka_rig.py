@@ -1,0 +1,177 @@
+"""The toy pipeline (tests/support/toy_pipeline.py) as processes on a real broker, and what they must leave."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiokafka
+import structlog
+from fork_server import fork_server
+from kafka import KafkaAdminClient
+from kafka_broker import make_topics
+from toy_pipeline import PARTITIONS, Split, Total, ask, batch
+
+from connectors.clock import WallClock
+from connectors.codec import decode_record
+from connectors.kafka_log import KafkaLog
+from connectors.kafka_settings import KafkaSettings
+from connectors.ports import Record
+from models.audit import AuditEntry
+from models.event import Cause
+from streams.roles import Plan, serve_agents
+from streams.step_host import Deployment
+
+__all__ = ["Members", "expected_totals", "feed", "make_toy_topics", "read_all", "totals_of", "unique"]
+
+WAIT = 90.0
+_PLANS: dict[str, Callable[[], Plan]] = {
+    "split": lambda: Plan("split", Split()),
+    "total": lambda: Plan("total", Total(), lambda readers: {"ask": ask}),
+}
+
+
+def make_toy_topics(settings: KafkaSettings) -> None:
+    make_topics(settings, PARTITIONS)
+    admin = KafkaAdminClient(bootstrap_servers=list(settings.bootstrap_servers))
+    copies = {"num_partitions": PARTITIONS, "replication_factor": 1, "configs": {"cleanup.policy": "compact"}}
+    admin.create_topics({settings.changelog(name): copies for name in _PLANS}, wait_for_metadata=True)
+    admin.close()
+
+
+def be_agents(settings: KafkaSettings, roles: Sequence[str], late_seconds: float, log_file: Path) -> None:
+    """A process's life. `late_seconds` widens the race at a rebalance: every look-up of a committed offset is late."""
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, structlog.processors.JSONRenderer()],
+        logger_factory=structlog.PrintLoggerFactory(file=log_file.open("a", buffering=1)),
+    )
+    if late_seconds:
+        _delay_committed(late_seconds)
+    deployment = Deployment(PARTITIONS, settings.run, "", WallClock())
+    asyncio.run(serve_agents(settings, deployment, [_PLANS[role]() for role in roles]))
+
+
+def _delay_committed(seconds: float) -> None:
+    asked = aiokafka.AIOKafkaConsumer.committed
+
+    async def committed(self: Any, place: Any) -> Any:
+        answer = await asked(self, place)
+        await asyncio.sleep(seconds)
+        return answer
+
+    aiokafka.AIOKafkaConsumer.committed = committed
+
+
+class Members:
+    """Member processes of the toy's groups, started, killed and stopped at will."""
+
+    def __init__(self, context: Any, settings: KafkaSettings, log_file: Path, late_seconds: float) -> None:
+        self._context, self._settings, self._late, self._log_file = context, settings, late_seconds, log_file
+        self.running: list[Any] = []
+
+    def start(self, *roles: str) -> Any:
+        args = (self._settings, roles or tuple(_PLANS), self._late, self._log_file)
+        process = self._context.Process(target=be_agents, args=args)
+        process.start()
+        self.running.append(process)
+        return process
+
+    def kill(self, process: Any) -> None:
+        process.kill()
+        process.join()
+        self.running.remove(process)
+
+    def stop(self, process: Any) -> int:
+        process.terminate()
+        process.join(WAIT)
+        self.running.remove(process)
+        return process.exitcode
+
+    def freeze(self, process: Any, seconds: float) -> None:
+        """What a long pause of the machine does: the group goes on without it, and it does not know."""
+        os.kill(process.pid, signal.SIGSTOP)
+        process.join(seconds)
+        os.kill(process.pid, signal.SIGCONT)
+
+    @classmethod
+    @contextmanager
+    def of(cls, settings: KafkaSettings, log_file: Path, late_seconds: float = 0.0) -> Iterator[Members]:
+        with fork_server() as context:
+            members = cls(context, settings, log_file, late_seconds)
+            try:
+                yield members
+            finally:
+                for process in list(members.running):
+                    members.kill(process)
+
+
+def feed(log: KafkaLog, numbers: Sequence[int]) -> None:
+    log.append([batch(number) for number in numbers], 0)
+
+
+def read_all(log: KafkaLog, topic: str) -> list[Record]:
+    records = []
+    for partition, end in log.ends(topic).items():
+        at = log.bounds(topic, partition)[0]
+        while at < end and (page := log.read(topic, partition, at, 500)):
+            records += page
+            at = page[-1].offset + 1
+    return records
+
+
+def unique(records: Sequence[Record]) -> tuple[list[Record], int]:
+    """Without re-emissions, as a subscriber drops them: per origin, what is not above the highest rank seen."""
+    highest: dict[str, tuple[int, int, int]] = {}
+    kept, dropped = [], 0
+    for record in records:
+        cause = Cause.parse(decode_record(record).cause)
+        if cause is not None:
+            # an origin's emissions for different keys may lie on different partitions: order holds within each
+            origin = f"{cause.origin}>{record.partition}"
+            if cause.rank <= highest.get(origin, (-1, -1, -1)):
+                dropped += 1
+                continue
+            highest[origin] = cause.rank
+        kept.append(record)
+    return kept, dropped
+
+
+def totals_of(records: Sequence[Record]) -> Counter[tuple[str, int]]:
+    """How often each application's running total was told."""
+    told: Counter[tuple[str, int]] = Counter()
+    for record in records:
+        entry = decode_record(record).data
+        if isinstance(entry, AuditEntry) and "total" in entry.facts:
+            told[entry.application, int(str(entry.facts["total"]))] += 1
+    return told
+
+
+def expected_totals(batches: int) -> Counter[tuple[str, int]]:
+    """What a single process, undisturbed, tells of these batches."""
+    running: Counter[str] = Counter()
+    told: Counter[tuple[str, int]] = Counter()
+    for number in range(batches):
+        for line in decode_record(_record(number)).data.messages.split("\n"):
+            application, _, value = line.partition(" ")
+            running[application] += int(value)
+            told[application, running[application]] += 1
+    return told
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + WAIT
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
+def _record(number: int) -> Record:
+    out = batch(number)
+    return Record(out.topic, out.partition or 0, number, out.key, out.value, 0)
