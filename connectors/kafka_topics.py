@@ -6,6 +6,7 @@ is changed, where the change would break keys or lose what is kept.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -34,6 +35,8 @@ CHANGELOG_STEPS: Final = tuple(topic.inbox_of for topic in TOPICS.values() if to
 
 _HOUR: Final = 3_600_000
 _DAY: Final = 24 * _HOUR
+_SEEN_SECONDS: Final = 15.0
+_POLL_SECONDS: Final = 0.05
 _SEGMENTS_KEPT: Final = 12
 """Kafka deletes whole files: cut this often within its retention, a topic keeps at most a twelfth too much."""
 _COMPACTED: Final = {
@@ -197,7 +200,10 @@ def apply(admin: Any, settings: KafkaSettings, plans: Sequence[TopicPlan]) -> Se
         raise ConfigError(f"nothing was changed: {refused[0]}{more}")
     _create(admin, settings, plans, {item.name for item in differences if item.setting == "topic"})
     _alter(admin, settings, [item for item in differences if item.setting != "topic" and not item.remedy])
-    return [difference for difference in differences if not difference.remedy]
+    changed = [difference for difference in differences if not difference.remedy]
+    if changed:
+        _wait_until_seen(admin, settings, plans)
+    return changed
 
 
 def _create(admin: Any, settings: KafkaSettings, plans: Sequence[TopicPlan], missing: set[str]) -> None:
@@ -236,6 +242,15 @@ def _alter(admin: Any, settings: KafkaSettings, differences: Sequence[Difference
     for name, said in answers["topic"].items():
         if said != "OK":
             raise BrokerError(f"{name} cannot be altered: {said}. `foreshock topics diff` shows what is left.")
+
+
+def _wait_until_seen(admin: Any, settings: KafkaSettings, plans: Sequence[TopicPlan]) -> None:
+    """What the controller has taken, the brokers tell a moment later."""
+    deadline = time.monotonic() + _SEEN_SECONDS
+    while left := [item for item in diff(plans, describe(admin, settings, [p.name for p in plans])) if not item.remedy]:
+        if time.monotonic() > deadline:
+            raise BrokerError(f"the brokers do not show what was changed: {left[0]}. Look at `foreshock topics diff`.")
+        time.sleep(_POLL_SECONDS)
 
 
 def _refusal(name: str, code: int, message: str | None) -> BrokerError:
