@@ -42,7 +42,7 @@ class IngestCommand:
     service_pattern: str = ""
     timezone: str = ""
     spool_mb: int = 1024
-    lookback: float = 6.0
+    lookback: float = 24.0
 
 
 def ingest(command: IngestCommand) -> None:

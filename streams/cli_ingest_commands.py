@@ -28,7 +28,7 @@ def ingest(
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Read to the end, in the input's own time, and stop.")] = False,
     name: Annotated[
-        str, typer.Option("--name", help="This connector's, in the names of its sources (default: the host's).")
+        str, typer.Option("--name", help="Of this connector, one of its kind in the deployment (default: the host's).")
     ] = "",
     service: Annotated[str, typer.Option("--service", help="The service of every line.")] = "",
     service_pattern: Annotated[
@@ -40,8 +40,8 @@ def ingest(
     ] = 1024,
     lookback: Annotated[
         float,
-        typer.Option("--lookback", min=0, help="Hours of the log to search for where it left off, without --data."),
-    ] = 6.0,
+        typer.Option("--lookback", min=0, help="Hours of the log to look through where the data folder was lost."),
+    ] = 24.0,
 ) -> None:
     """Put lines on the topic `logs`: each exactly once, through kills and outages of the broker."""
     from streams import cli_ingest

@@ -17,6 +17,7 @@ from typing import Final
 from connectors.clock import PacedClock, WallClock
 from connectors.data_folder import hold
 from connectors.inputs import InputOptions, LineSource
+from connectors.kafka_fence import take_over
 from connectors.kafka_ingest import KafkaSender, SendLimits, open_producer
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_progress import Hint, ranges_of, read_hint, read_progress, write_hint
@@ -48,7 +49,7 @@ class IngestOptions:
     name: str
     once: bool = False
     spool_bytes: int = 1024 * _MEGABYTE
-    lookback_ms: int = 6 * 3_600_000
+    lookback_ms: int = 24 * 3_600_000
     drain_seconds: float = 10.0
     limits: SendLimits = field(default_factory=SendLimits)
 
@@ -71,8 +72,9 @@ class Ingest:
             stack.callback(producer.close, timeout=0)
             self._log = stack.enter_context(closing(KafkaLog(settings.kafka, _CLIENT, virtual=virtual)))
             self._log_id = self._log.log_id("logs")
+            first = take_over(settings.kafka, producer, options.name, self._log.partitions("logs"))
             self._hint = self._known_hint()
-            logged = self._look_up(names)
+            logged = self._look_up([] if first else names)
             self.spool = stack.enter_context(closing(Spool(self.folder / "spool", options.spool_bytes)))
             given = self._take_spool(logged)
             self._clock: Clock = PacedClock(settings.kafka.clock) if virtual else WallClock()
