@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from connectors.kafka_clients import client_options
-from connectors.kafka_settings import kafka_options
-from connectors.settings import read_settings
+from connectors.kafka_settings import KafkaSettings, kafka_options
+from connectors.settings import read_settings, starter_config
 from models.errors import ConfigError
+from models.topics import TOPICS
 
 SCRAM = """\
 kafka:
@@ -138,3 +139,18 @@ def test_what_a_connection_needs_is_asked_for_only_when_one_is_made(folder: Path
     (folder / "certs" / "ca.pem").write_text("not a certificate")
     with pytest.raises(ConfigError, match=r"kafka.tls.ca_file: .* cannot be used"):
         client_options(kafka, "test")
+
+
+def test_what_the_starter_file_shows_of_kafka_can_be_used(folder: Path) -> None:
+    lines = [line[2:] for line in starter_config().splitlines() if line.startswith(("# kafka:", "#   "))]
+    section = lines[lines.index("kafka:") :]
+    section = section[: next(at for at, line in enumerate(section) if "principal" in line) + 1]
+    sasl = [line for line in section if line.startswith("  sasl:")]
+    rest = [line.replace("PLAINTEXT ", "SASL_SSL ", 1) for line in section if line not in sasl]
+    assert len(sasl) == 3
+    found = [read(folder, "\n".join([*rest, line])) for line in sasl]
+    assert [kafka.sasl.mechanism for kafka in found] == ["SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM"]
+    default = KafkaSettings()
+    for name in ("prefix", "replication", "min_insync", "principal"):
+        assert getattr(found[0], name) == getattr(default, name)
+    assert found[0].retention_days["logs"] * 86_400_000 == TOPICS["logs"].retention_ms
