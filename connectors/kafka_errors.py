@@ -9,7 +9,7 @@ from typing import Final
 from kafka import errors
 
 from connectors.kafka_settings import KafkaSettings
-from models.errors import BrokerError
+from models.errors import BrokerError, MissingTopicError
 
 __all__ = ["advising", "missing_topic"]
 
@@ -44,9 +44,9 @@ def advising(settings: KafkaSettings, doing: str) -> Iterator[None]:
         raise BrokerError(f"cannot {doing}: {error}. {_advice(settings, error)}") from error
 
 
-def missing_topic(settings: KafkaSettings, topic: str) -> BrokerError:
+def missing_topic(settings: KafkaSettings, topic: str) -> MissingTopicError:
     """For a topic (as the cluster calls it) that is not there."""
-    return BrokerError(
+    return MissingTopicError(
         f"the topic {topic!r} does not exist on {_servers(settings)}, or this client may not see it. "
         "Create it with `foreshock topics apply`, or check kafka.prefix."
     )

@@ -30,6 +30,8 @@ _POLL_MS: Final = 500
 _FETCH_WAIT_MS: Final = 10
 """A fetch with nothing to give must not hold up the next request on its connection: only what exists is waited for."""
 _PAGE: Final = 2_000
+_CLOSE_SECONDS: Final = 5
+"""All that was appended is acknowledged by then, unless appending failed."""
 
 
 def record_of(topic: str, message: Any, virtual: bool = False) -> Record:
@@ -164,9 +166,9 @@ class KafkaLog:
         """Close the clients; what was appended stays."""
         with self._lock:
             if self._made_producer is not None:
-                self._made_producer.close()
+                self._made_producer.close(timeout=_CLOSE_SECONDS)
             if self._made_consumer is not None:
-                self._made_consumer.close(autocommit=False)
+                self._made_consumer.close(autocommit=False, timeout_ms=_CLOSE_SECONDS * 1_000)
             self._made_producer = self._made_consumer = None
 
     # -- small pieces --------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ __all__ = [
     "GapError",
     "HorizonError",
     "LocalKafkaError",
+    "MissingTopicError",
     "PoisonError",
     "SignatureError",
     "StalledError",
@@ -60,6 +61,10 @@ class BrokerError(ForeshockError):
     """Kafka cannot be reached, or does not let this client do what it must (exit 69, EX_UNAVAILABLE)."""
 
     exit_code = 69
+
+
+class MissingTopicError(BrokerError):
+    """A topic is not there, or this client may not see it."""
 
 
 class FencedError(ForeshockError):
