@@ -33,11 +33,9 @@ def test_two_members_take_every_line_once(kafka_settings, log, tmp_path):
         assert [members.stop(process) for process in list(members.running)] == [0, 0]
 
 
-@pytest.mark.parametrize("late_seconds", [0.0, 0.02])
-def test_members_that_are_killed_stopped_and_frozen_lose_and_double_nothing(
-    kafka_settings, log, tmp_path, late_seconds
-):
-    with Members.of(kafka_settings, tmp_path / "log", late_seconds) as members:
+@pytest.mark.parametrize("widened", [False, True])
+def test_members_that_are_killed_stopped_and_frozen_lose_and_double_nothing(kafka_settings, log, tmp_path, widened):
+    with Members.of(kafka_settings, tmp_path / "log", widened) as members:
         members.start()
         members.start()
         feed(log, range(10))
@@ -59,8 +57,7 @@ def test_members_that_are_killed_stopped_and_frozen_lose_and_double_nothing(
                 feeder.join(1.5)
         feeder.join()
         wait_until(lambda: told(log) == expected_totals(BATCHES), "all lines counted once")
-    lost_in_delivery = (tmp_path / "log").read_text().count("delivery skipped records")
-    assert not late_seconds or lost_in_delivery  # else the race was not run
+    assert ("delivery skipped records" in (tmp_path / "log").read_text()) == widened  # else nothing was put right
 
 
 def feed_slowly(settings):

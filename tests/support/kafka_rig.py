@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ from typing import Any
 
 import aiokafka
 import structlog
+from aiokafka.consumer.fetcher import Fetcher
 from fork_server import fork_server
 from kafka import KafkaAdminClient
 from kafka_broker import make_topics
@@ -32,6 +34,9 @@ from streams.step_host import Deployment
 __all__ = ["Members", "expected_totals", "feed", "make_toy_topics", "read_all", "totals_of", "unique"]
 
 WAIT = 90.0
+_LATE_SECONDS = 0.02
+_LOST = 0.03
+"""The share of what was fetched of a partition at once that is lost where the race is widened."""
 _PLANS: dict[str, Callable[[], Plan]] = {
     "split": lambda: Plan("split", Split()),
     "total": lambda: Plan("total", Total(), lambda readers: {"ask": ask}),
@@ -46,38 +51,51 @@ def make_toy_topics(settings: KafkaSettings) -> None:
     admin.close()
 
 
-def be_agents(settings: KafkaSettings, roles: Sequence[str], late_seconds: float, log_file: Path) -> None:
-    """A process's life. `late_seconds` widens the race at a rebalance: every look-up of a committed offset is late."""
+def be_agents(settings: KafkaSettings, roles: Sequence[str], widened: bool, log_file: Path) -> None:
+    """A process's life. `widened`: every look-up of a committed offset is late, and now and then what was fetched is
+    lost on its way, as when Faust clears its queues after it has seeked.
+    """
     structlog.configure(
         processors=[structlog.processors.add_log_level, structlog.processors.JSONRenderer()],
         logger_factory=structlog.PrintLoggerFactory(file=log_file.open("a", buffering=1)),
     )
-    if late_seconds:
-        _delay_committed(late_seconds)
+    if widened:
+        _delay_committed()
+        _lose_fetched()
     deployment = Deployment(PARTITIONS, settings.run, "", WallClock())
     asyncio.run(serve_agents(settings, deployment, [_PLANS[role]() for role in roles]))
 
 
-def _delay_committed(seconds: float) -> None:
+def _delay_committed() -> None:
     asked = aiokafka.AIOKafkaConsumer.committed
 
     async def committed(self: Any, place: Any) -> Any:
         answer = await asked(self, place)
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(_LATE_SECONDS)
         return answer
 
     aiokafka.AIOKafkaConsumer.committed = committed
 
 
+def _lose_fetched() -> None:
+    fetched, chance = Fetcher.fetched_records, random.Random(5)
+
+    async def fetched_records(self: Any, *args: Any, **options: Any) -> Any:
+        found = await fetched(self, *args, **options)
+        return {place: records for place, records in found.items() if chance.random() > _LOST}
+
+    Fetcher.fetched_records = fetched_records
+
+
 class Members:
     """Member processes of the toy's groups, started, killed and stopped at will."""
 
-    def __init__(self, context: Any, settings: KafkaSettings, log_file: Path, late_seconds: float) -> None:
-        self._context, self._settings, self._late, self._log_file = context, settings, late_seconds, log_file
+    def __init__(self, context: Any, settings: KafkaSettings, log_file: Path, widened: bool) -> None:
+        self._context, self._settings, self._widened, self._log_file = context, settings, widened, log_file
         self.running: list[Any] = []
 
     def start(self, *roles: str) -> Any:
-        args = (self._settings, roles or tuple(_PLANS), self._late, self._log_file)
+        args = (self._settings, roles or tuple(_PLANS), self._widened, self._log_file)
         process = self._context.Process(target=be_agents, args=args)
         process.start()
         self.running.append(process)
@@ -102,9 +120,9 @@ class Members:
 
     @classmethod
     @contextmanager
-    def of(cls, settings: KafkaSettings, log_file: Path, late_seconds: float = 0.0) -> Iterator[Members]:
+    def of(cls, settings: KafkaSettings, log_file: Path, widened: bool = False) -> Iterator[Members]:
         with fork_server() as context:
-            members = cls(context, settings, log_file, late_seconds)
+            members = cls(context, settings, log_file, widened)
             try:
                 yield members
             finally:
