@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.codec import encode
+from connectors.cursor import Cursor
 from connectors.feed import Feed, Held, Slice
 from connectors.ports import Outbound
 from connectors.progress import Mark, Progress
@@ -68,16 +69,16 @@ class Batcher:
             batch = self._batch(partition)
             for feed in feeds:
                 if feed.source_id not in batch.ranges:
-                    batch.ranges[feed.source_id] = _Range(feed, _further(feed, self._mark(partition, feed.source_id)))
+                    mark = self._mark(partition, feed.source_id)
+                    batch.ranges[feed.source_id] = _Range(feed, _further(feed.cursor, mark), mark)
 
     def flush(self) -> list[Outbound]:
         """Everything added, closed; the last batch of each partition holds its sources' cursors and promises."""
         for partition in sorted(self._open):
             batch = self._open[partition]
-            for source_id, each in batch.ranges.items():
-                mark = self._mark(partition, source_id)
-                each.to = _further(each.feed, mark)
-                each.covered_until = each.feed.covered if mark is None else max(each.feed.covered, mark.covered)
+            for each in batch.ranges.values():
+                each.to = _further(each.feed.cursor, each.mark)
+                each.promise()
             self._close(partition, batch)
         self._open = {}
         done, self._done = self._done, []
@@ -85,7 +86,7 @@ class Batcher:
 
     def _put(self, partition: int, piece: Slice, rows: Rows, dropped: Sequence[int]) -> None:
         """Lines of one partition, and the lines that were left out, each counted with the line it stands before."""
-        held = piece.held
+        held, mark = piece.held, self._mark(partition, piece.feed.source_id)
         left_out = deque(self._new(partition, piece, np.array(dropped, dtype=np.int64)).tolist())
         rows = self._new(partition, piece, rows)
         sizes = np.diff(held.lines.ends, prepend=0)[rows].cumsum()
@@ -105,13 +106,13 @@ class Batcher:
                 self.clock = max(self.clock, int(held.newest[rows[stop - 1]]))
             batch.extend(held, rows[at:stop], piece.feed.service, int(sizes[stop - 1]) - spent)
             batch.drop(piece, left_out, int(rows[stop - 1]))
-            batch.note(piece, int(rows[stop - 1]) + 1)
+            batch.note(piece, int(rows[stop - 1]) + 1, mark)
             batch.name_services(piece, rows[at:stop])
             at = stop
         if left_out:
             batch, last = self._batch(partition), left_out[-1]
             batch.drop(piece, left_out, last)
-            batch.note(piece, last + 1)
+            batch.note(piece, last + 1, mark)
 
     def _new(self, partition: int, piece: Slice, rows: Rows) -> Rows:
         """Those of the lines `rows` that the partition does not have."""
@@ -154,20 +155,23 @@ class Batcher:
         self._done.append(Outbound("logs", event.key, encode(event), partition, self.clock))
 
 
-def _further(feed: Feed, mark: Mark | None) -> str:
-    """Where the source is, or where the partition has it already, whichever is further."""
-    cursor = feed.cursor
+def _further(cursor: Cursor, mark: Mark | None) -> str:
+    """The cursor, or how far the partition has its source already, whichever is further."""
     return str(cursor if mark is None or (cursor.generation, cursor.offset) >= mark.place else mark.cursor)
 
 
 class _Range:
     """What an open batch says of one source: until the flush, no more than it promised at the last one."""
 
-    def __init__(self, feed: Feed, before: str) -> None:
-        self.feed = feed
+    def __init__(self, feed: Feed, before: str, mark: Mark | None) -> None:
+        self.feed, self.mark = feed, mark
         self.since = self.to = before
-        self.covered_until = feed.covered
         self.services: dict[str, None] = {}
+        self.promise()
+
+    def promise(self) -> None:
+        """As the source does now, and what the partition has of it already."""
+        self.covered_until = self.feed.covered if self.mark is None else max(self.feed.covered, self.mark.covered)
 
 
 class _OpenBatch:
@@ -188,7 +192,7 @@ class _OpenBatch:
         """The next batch of this partition: its ranges begin where these end."""
         batch = _OpenBatch()
         for source_id, each in self.ranges.items():
-            batch.ranges[source_id] = _Range(each.feed, each.to)
+            batch.ranges[source_id] = _Range(each.feed, each.to, each.mark)
         return batch
 
     def extend(self, held: Held, rows: Rows, service: str, size: int) -> None:
@@ -214,12 +218,12 @@ class _OpenBatch:
         while left_out and left_out[0] <= last:
             self.dropped[piece.held.lines.dropped[left_out.popleft()]] += 1
 
-    def note(self, piece: Slice, row: int) -> None:
+    def note(self, piece: Slice, row: int, mark: Mark | None) -> None:
         """The source of `piece` was read up to and with line `row - 1` of its block."""
         feed = piece.feed
         each = self.ranges.get(feed.source_id)
         if each is None:
-            each = self.ranges[feed.source_id] = _Range(feed, str(piece.before))
+            each = self.ranges[feed.source_id] = _Range(feed, _further(piece.before, mark), mark)
         each.to = str(piece.held.cursor(row))
 
     def name_services(self, piece: Slice, rows: Rows) -> None:

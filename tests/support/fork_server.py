@@ -12,7 +12,7 @@ from unittest import mock
 
 __all__ = ["fork_server"]
 
-_PRELOADED = ["toy_pipeline", "run_rig", "kafka_rig"]
+_PRELOADED = ["toy_pipeline", "run_rig", "kafka_rig", "ingest_rig"]
 
 
 @contextmanager

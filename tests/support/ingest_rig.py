@@ -1,0 +1,206 @@
+"""`foreshock ingest` as forked processes on a real broker: files that grow meanwhile, and what the log must hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kafka_broker import make_topics
+from run_rig import live, wait_for
+
+import streams.cli_ingest
+import streams.ingest  # noqa: F401
+from connectors.codec import decode_record
+from connectors.kafka_log import KafkaLog
+from connectors.kafka_settings import KafkaSettings
+from models.log import LogBatch
+
+PARTITIONS = 4
+WAIT = 60.0
+SERVICES = ("cart", "mail", "pay", "search", "users")
+
+
+class Line(NamedTuple):
+    """What the log must hold of a line."""
+
+    service: str
+    time: int
+    text: str
+
+
+class Writer(threading.Thread):
+    """Appends to a file in pieces that end anywhere, until told to make it whole. `json_lines`: of many services.
+
+    Every seventh line has no time: it has that of the line before.
+    """
+
+    def __init__(self, path: Path, *, json_lines: bool = False, seed: int = 0, most: int = 60) -> None:
+        super().__init__(daemon=True)
+        self.path, self.json_lines, self.whole = path, json_lines, threading.Event()
+        self.lines: list[Line] = []
+        self._chance, self._most = random.Random(seed), most
+
+    def run(self) -> None:
+        with self.path.open("ab", buffering=0) as file:
+            rest = b""
+            while not self.whole.is_set():
+                rest += b"".join(self._line() for _ in range(self._chance.randrange(1, self._most)))
+                cut = self._chance.randrange(len(rest))
+                file.write(rest[:cut])
+                rest = rest[cut:]
+                self.whole.wait(self._chance.random() * 0.02)
+            file.write(rest)
+
+    def finish(self) -> list[Line]:
+        self.whole.set()
+        self.join()
+        return self.lines
+
+    def _line(self) -> bytes:
+        number = len(self.lines)
+        name = self.path.parent.name
+        text = f"INFO {name} request {number} für {self._chance.randrange(9)} done"
+        now = time.time_ns() // 1_000_000
+        stamp = datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="milliseconds")
+        if self.json_lines:
+            service = SERVICES[self._chance.randrange(len(SERVICES))]
+            self.lines.append(Line(service, now, text))
+            return json.dumps({"time": stamp, "service": service, "message": text}).encode() + b"\n"
+        if number and number % 7 == 0:
+            self.lines.append(Line(name, self.lines[-1].time, text))
+            return f"{text}\n".encode()
+        self.lines.append(Line(name, now, text))
+        return f"{stamp} {text}\n".encode()
+
+
+def make_ingest_topics(settings: KafkaSettings) -> None:
+    make_topics(settings, PARTITIONS, ["logs", "dead-letters"])
+
+
+def arguments(settings: KafkaSettings, data: Path, *more: object) -> list[str]:
+    """Of `foreshock ingest`; the prefix comes from the configuration."""
+    config = data.with_suffix(".yaml")
+    config.write_text(f"kafka:\n  prefix: {settings.prefix}\n")
+    brokers = ",".join(settings.bootstrap_servers)
+    return ["ingest", "--kafka", brokers, "--data", str(data), "--config", str(config), *map(str, more)]
+
+
+class Process:
+    """A forked `foreshock ARGS`. `said` is what it wrote to stderr by the time it was asked."""
+
+    def __init__(self, context: Any, args: Sequence[str]) -> None:
+        self.errors, there = context.Pipe()
+        self.process = context.Process(target=live, args=(args, there))
+        self.process.start()
+        there.close()
+
+    def wait_for(self, words: bytes) -> bytes:
+        return wait_for(self.errors, words)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.errors.close()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        os.kill(self.process.pid, number)
+        self.process.join(WAIT)
+        assert self.process.exitcode is not None, "it did not end"
+        return int(self.process.exitcode)
+
+
+def batches(settings: KafkaSettings) -> dict[int, list[LogBatch]]:
+    """Every batch of `logs`, by partition, in order."""
+    log = KafkaLog(settings, "test")
+    try:
+        found: dict[int, list[LogBatch]] = {}
+        for partition, end in log.ends("logs").items():
+            at, found[partition] = log.bounds("logs", partition)[0], []
+            while at < end:
+                page = log.read("logs", partition, at, 200)
+                found[partition] += [decode_record(record).data for record in page]
+                at = page[-1].offset + 1
+        return found
+    finally:
+        log.close()
+
+
+def lines_of(found: dict[int, list[LogBatch]]) -> dict[str, list[Line]]:
+    """The lines of each service, in the order of the log."""
+    lines: dict[str, list[Line]] = defaultdict(list)
+    for each in found.values():
+        for batch in each:
+            texts = batch.messages.split("\n") if batch.lines else []
+            for index, at, text in zip(batch.service_index, batch.timestamps, texts, strict=True):
+                lines[batch.services[index]].append(Line(batch.services[index], at, text))
+    return dict(lines)
+
+
+def assert_exactly_once(settings: KafkaSettings, writers: Sequence[Writer]) -> None:
+    """Every line once, under its service and time, in its file's order; no line behind what its source promised."""
+    found = batches(settings)
+    written: dict[str, list[Line]] = defaultdict(list)
+    for writer in writers:
+        for line in writer.lines:
+            written[line.service].append(line)
+    got = lines_of(found)
+    assert {name: len(lines) for name, lines in got.items()} == {name: len(lines) for name, lines in written.items()}
+    assert got == written
+    for each in found.values():
+        assert late_lines(each) == 0
+
+
+def late_lines(each: Sequence[LogBatch]) -> int:
+    """Lines of a partition older than what their source had promised there before; promises never go back."""
+    promised: dict[str, int] = {}
+    owner: dict[str, str] = {}
+    late = 0
+    for batch in each:
+        for item in batch.sources:
+            owner |= dict.fromkeys(item.services, item.source_id)
+        for at, index in zip(batch.timestamps, batch.service_index, strict=True):
+            late += at < promised.get(owner[batch.services[index]], 0)
+        for item in batch.sources:
+            assert item.covered_until >= promised.get(item.source_id, 0)
+            promised[item.source_id] = item.covered_until
+    return late
+
+
+def logged_lines(settings: KafkaSettings) -> int:
+    """How many lines the log holds."""
+    return sum(batch.lines for each in batches(settings).values() for batch in each)
+
+
+def wait_until(true: Callable[[], bool], why: str = "") -> None:
+    deadline = time.monotonic() + WAIT
+    while not true():
+        assert time.monotonic() < deadline, why
+        time.sleep(0.05)
+
+
+@contextmanager
+def writing(folder: Path, *, json_lines: int = 1, plain: int = 2, most: int = 60) -> Iterator[list[Writer]]:
+    """Files `folder/NAME/app.log` under way."""
+    writers = []
+    for number in range(plain + json_lines):
+        path = folder / (f"plain{number}" if number < plain else f"json{number}") / "app.log"
+        path.parent.mkdir(parents=True)
+        path.touch()
+        writers.append(Writer(path, json_lines=number >= plain, seed=number, most=most))
+    for writer in writers:
+        writer.start()
+    try:
+        yield writers
+    finally:
+        for writer in writers:
+            writer.finish()
