@@ -56,7 +56,7 @@ def _become(configuration: Configuration, roles: Sequence[str]) -> None:
 
         run_ingest(configuration)
     elif roles[0] == "act":
-        from streams.roles import run_act
+        from streams.act_role import run_act
 
         run_act(configuration)
     else:

@@ -1,4 +1,4 @@
-"""The composition root for Kafka: what each role of a deployment is made of, and its life as a process.
+"""The composition root of the agents on Kafka: what each role is made of, and its life as a process.
 
 In: a configuration and the names of roles. Out: a member of each role's consumer group until SIGTERM or Ctrl-C (a last
 checkpoint, then exit 0), or an exit code that says why: 69 no broker, 70 a defect, 75 no progress (start it again).
@@ -11,44 +11,38 @@ import contextlib
 import gc
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import structlog
 
-from connectors.clock import PacedClock, WallClock
+from connectors.clock import PacedClock
 from connectors.history import recall_history
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_readers import KafkaReaders
 from connectors.kafka_settings import KafkaSettings
 from connectors.kafka_states import KafkaStates
 from connectors.kafka_writer import KafkaWriter
-from connectors.keys import load_keys
 from connectors.local_predictor import answer_locally
 from connectors.settings import Configuration
-from models.errors import ForeshockError, StalledError
+from models.errors import ForeshockError
 from streams.case import CaseStep
+from streams.deployment import deployment_clock, deployment_keys
 from streams.detect import Detect
 from streams.effects import EffectPool, Performer
-from streams.liveness import WATCH_SECONDS, ProgressWatch
 from streams.mine import Mine
 from streams.step import AnyStep
 from streams.step_host import Deployment, Doors, StepHost
 from streams.topology import Topology
+from streams.worker_watch import WorkerWatch
 
-__all__ = ["AGENTS", "Plan", "deployment_clock", "run_agents", "serve_agents"]
+__all__ = ["AGENTS", "Plan", "run_agents", "serve_agents"]
 
 AGENTS: Final = ("mine", "detect", "respond")
 _DEFECT: Final = 70
+_HEED_SECONDS: Final = 1.0
 _log = structlog.get_logger(__name__)
-
-
-def deployment_clock(configuration: Configuration) -> WallClock | PacedClock:
-    """The wall's, or the plan's where the deployment runs a simulated world."""
-    plan = configuration.settings.kafka.clock
-    return PacedClock(plan) if plan else WallClock()
 
 
 class Plan(NamedTuple):
@@ -83,14 +77,17 @@ async def serve_agents(kafka: KafkaSettings, deployment: Deployment, plans: Sequ
 class _Agent:
     topology: Topology
     host: StepHost
+    watch: WorkerWatch
 
     async def run(self, stop: asyncio.Event) -> None:
-        helpers = [asyncio.create_task(self.host.tend()), asyncio.create_task(_watch(self.host))]
+        helpers = [asyncio.create_task(self.host.tend()), asyncio.create_task(_heed(self.watch))]
         for helper in helpers:
             helper.add_done_callback(_look)
+        self.watch.start()
         try:
             await self.topology.run(stop)
         finally:
+            self.watch.stop()
             for helper in helpers:
                 helper.cancel()
 
@@ -110,7 +107,8 @@ async def _agent(kafka: KafkaSettings, deployment: Deployment, plan: Plan) -> As
     pool = EffectPool(plan.performers(readers), clock) if plan.performers and readers else None
     host = StepHost(step, deployment, Doors(writer, log, states), pool, _fail)
     try:
-        yield _Agent(Topology(host, kafka, role, virtual=virtual), host)
+        watch = WorkerWatch(KafkaLog(kafka, f"{role}-watch"), step, host.positions)
+        yield _Agent(Topology(host, kafka, role, virtual=virtual), host, watch)
     finally:
         await writer.stop()
         for door in (log, changelog, readers):
@@ -123,30 +121,18 @@ def _plan(configuration: Configuration, role: str) -> Plan:
         return Plan(role, Mine())
     if role == "detect":
         return Plan(role, Detect())
-    settings = configuration.settings
-    configuration.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    keys = load_keys(configuration.data, configuration.signing_keys, settings.signing_key)
-    return Plan(role, CaseStep(keys, settings.kafka.run), _performers)
+    return Plan(role, CaseStep(deployment_keys(configuration), configuration.settings.kafka.run), _performers)
 
 
 def _performers(readers: KafkaReaders) -> Mapping[str, Performer]:
     return {"recall_history": recall_history(readers), "ask_model": answer_locally}
 
 
-async def _watch(host: StepHost) -> None:
-    """Consumers can stop without an error: no progress in spite of lag ends the process, for its supervisor."""
-    watch = ProgressWatch()
+async def _heed(watch: WorkerWatch) -> None:
+    """Raises what the watch has found: consumers can stop without an error."""
     while True:
-        await asyncio.sleep(WATCH_SECONDS)
-        try:
-            ends = await host.ends()
-        except ForeshockError as error:
-            _log.warning("no broker answers", role=host.step.name, error=str(error))
-            continue
-        positions = {unit.partition: unit.next_offset for unit in host.units}
-        stalled = watch.look(time.monotonic(), positions, ends)
-        if stalled:
-            _fail(StalledError(host.step.name, stalled))
+        await asyncio.sleep(_HEED_SECONDS)
+        watch.check()
 
 
 def _look(helper: asyncio.Task[None]) -> None:

@@ -22,7 +22,7 @@ from connectors.kafka_log import KafkaLog
 from connectors.kafka_states import KafkaStates
 from connectors.kafka_writer import KafkaWriter
 from connectors.ports import Clock, Record, UnitName
-from models.errors import BrokerError, GapError, HorizonError, PoisonError
+from models.errors import BrokerError, FencedError, GapError, HorizonError, MissingTopicError, PoisonError
 from streams.effects import EffectPool
 from streams.inbox_guard import Shard
 from streams.runtime import Cut, Unit
@@ -102,11 +102,6 @@ class StepHost:
         self._seats: dict[int, _Seat] = {}
         self._lock = asyncio.Lock()
         self._blocking = asyncio.Lock()
-
-    @property
-    def units(self) -> list[Unit]:
-        """The Units of the partitions held now."""
-        return [seat.unit for seat in self._seats.values()]
 
     # -- partitions come and go ----------------------------------------------------------------------------------------
 
@@ -188,7 +183,7 @@ class StepHost:
                 out = seat.unit.apply(record)
                 break
             except HorizonError as claim:
-                end = (await self._block(self._doors.log.bounds, claim.topic, claim.partition))[1]
+                end = await self._block(self._end_of, claim.topic, claim.partition)
                 seat.unit.learn_end(claim.topic, claim.partition, end)
             except GapError as gap:
                 if not await self._is_hole(seat, gap):
@@ -197,6 +192,13 @@ class StepHost:
         self.counters["records"] += 1
         for each in out:
             seat.sent.append(await self._doors.writer.send(each))
+
+    def _end_of(self, topic: str, partition: int) -> int:
+        """0 where there is no such log: a cause that nobody here can look up is not believed."""
+        try:
+            return self._doors.log.ends(topic).get(partition, 0)
+        except MissingTopicError:
+            return 0
 
     async def _is_hole(self, seat: _Seat, gap: GapError) -> bool:
         """Whether the log itself lacks what is wanted; else delivery lost it."""
@@ -249,6 +251,10 @@ class StepHost:
     async def _save_or_fail(self, seat: _Seat, cut: Cut, sent: list[asyncio.Future[Any]]) -> None:
         try:
             await self._save(seat, cut, sent)
+        except FencedError as error:  # this process was stopped for a while; the group will say so, too
+            _log.warning("fenced", step=self.step.name, partition=seat.unit.partition, error=str(error))
+            if self._seats.get(seat.unit.partition) is seat:
+                del self._seats[seat.unit.partition]
         except Exception as error:  # noqa: BLE001 - an edge: a checkpoint that fails ends the process at a named place
             self._fail(error)
 
@@ -288,12 +294,9 @@ class StepHost:
                 for seat in self._seats.values():
                     self._consider_saving(seat)
 
-    async def ends(self) -> dict[int, int]:
-        """Where the inbox ends, by partition held (asked of another connection than the one that delivers)."""
-        return {
-            partition: (await self._block(self._doors.log.bounds, self.step.inbox, partition))[1]
-            for partition in sorted(self._seats)
-        }
+    def positions(self) -> dict[int, int]:
+        """The next offset of every partition held. May be asked from another thread."""
+        return {partition: seat.unit.next_offset for partition, seat in dict(self._seats).items()}
 
     async def _block(self, call: Callable[..., Any], *args: Any) -> Any:
         async with self._blocking:
