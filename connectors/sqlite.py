@@ -142,6 +142,16 @@ class SqliteStore:
         ).fetchone()
         return Record(topic, found[0], found[1], key, found[2], found[3]) if found else None
 
+    def sizes(self) -> dict[str, int]:
+        """How many bytes of values each topic holds."""
+        rows = dict(self._db.execute("SELECT topic, sum(bytes) FROM heads GROUP BY topic").fetchall())
+        return {name: int(rows.get(number, 0)) for name, number in self._ids.items()}
+
+    @property
+    def schema_version(self) -> int:
+        """Of the file as it is."""
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+
     def retain(self, topic: str, partition: int, *, keep_bytes: int, before: int) -> int:
         """Forget the oldest records until at most `keep_bytes` remain, never `before` or later.
 

@@ -15,7 +15,7 @@ from models.errors import ContractError
 from models.event import Event, digest
 from models.topics import TOPICS
 
-__all__ = ["CatalogLog", "publish_catalog"]
+__all__ = ["CatalogLog", "publish_catalog", "standing_version", "version_of"]
 
 _KEY = "catalog"
 
@@ -34,8 +34,8 @@ def publish_catalog(log: CatalogLog, catalog: Catalog, now: int, *, at_once: boo
     `at_once`: the log appends all or nothing. Where it does not, the catalog's own topic comes last: what stands there
     has reached every inbox, and after a failure in between the same is said again, which changes nothing.
     """
-    version = digest(catalog.model_copy(update={"version": ""}).model_dump_json())
-    if _standing(log) == version:
+    version = version_of(catalog)
+    if standing_version(log) == version:
         return False
     event = Event(id=digest(_KEY, version), at=now, key=_KEY, data=catalog.model_copy(update={"version": version}))
     value = encode(event)
@@ -47,7 +47,12 @@ def publish_catalog(log: CatalogLog, catalog: Catalog, now: int, *, at_once: boo
     return True
 
 
-def _standing(log: CatalogLog) -> str:
+def version_of(catalog: Catalog) -> str:
+    """The name that a catalog with this content is published under."""
+    return digest(catalog.model_copy(update={"version": ""}).model_dump_json())
+
+
+def standing_version(log: CatalogLog) -> str:
     """The version of the catalog that was published last, "" where there is none that can be read."""
     last = log.newest("catalog", _KEY)
     if last is None:
