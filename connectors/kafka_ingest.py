@@ -20,17 +20,20 @@ from kafka.errors import KafkaError
 from connectors.kafka_clients import producer_options
 from connectors.kafka_errors import advising
 from connectors.kafka_headers import kafka_headers
+from connectors.kafka_log import KafkaLog
 from connectors.kafka_settings import KafkaSettings
 from connectors.ports import Clock, Outbound
 from connectors.spool import Spool
 from models.errors import BrokerError
 from models.topics import partition_of
 
-__all__ = ["KafkaSender", "SendLimits", "open_producer"]
+__all__ = ["KafkaSender", "SendLimits", "check_topic", "open_producer"]
 
 _LOGS: Final = "logs"
 _FOREVER_MS: Final = (1 << 31) - 1
 _CONNECT_MS: Final = 10_000
+_CHECK_SECONDS: Final = 2.0
+_CLIENT: Final = "ingest"
 _REFILL_BYTES: Final = 4 * 1024 * 1024
 _REQUEST_BYTES: Final = 1024 * 1024
 """Four batches a request, where there are as many: half the processor time of one a request."""
@@ -53,13 +56,13 @@ class _Sending(NamedTuple):
     segment: int | None
 
 
-def open_producer(settings: KafkaSettings, client: str, seconds: float) -> KafkaProducer:
+def open_producer(settings: KafkaSettings, seconds: float) -> KafkaProducer:
     """A producer that never gives a message up while it lives. Raises BrokerError where no broker answers for so long,
     or none lets it in.
     """
     deadline = time.monotonic() + seconds
     options = {
-        **producer_options(settings, client),
+        **producer_options(settings, _CLIENT),
         "delivery_timeout_ms": _FOREVER_MS,
         "bootstrap_timeout_ms": _CONNECT_MS,
         "allow_auto_create_topics": False,
@@ -74,6 +77,18 @@ def open_producer(settings: KafkaSettings, client: str, seconds: float) -> Kafka
             except KafkaError as error:
                 if not getattr(error, "retriable", False) or time.monotonic() > deadline:
                     raise
+
+
+def check_topic(settings: KafkaSettings) -> None:
+    """Raises BrokerError where `logs` is gone from a cluster that answers: kafka-python would wait for it for ever."""
+    log = KafkaLog(settings, _CLIENT, connect_seconds=_CHECK_SECONDS)
+    try:
+        log.log_id(_LOGS)
+    except BrokerError as error:
+        if error.__cause__ is None:  # else no broker was reached, or it did not let us ask
+            raise
+    finally:
+        log.close()
 
 
 class KafkaSender:

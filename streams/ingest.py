@@ -18,7 +18,7 @@ from connectors.clock import PacedClock, WallClock
 from connectors.data_folder import hold
 from connectors.inputs import InputOptions, LineSource
 from connectors.kafka_fence import take_over
-from connectors.kafka_ingest import KafkaSender, SendLimits, open_producer
+from connectors.kafka_ingest import KafkaSender, SendLimits, check_topic, open_producer
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_progress import Hint, ranges_of, read_hint, read_progress, write_hint
 from connectors.opening import open_inputs, source_ids
@@ -32,6 +32,7 @@ __all__ = ["Ingest", "IngestOptions"]
 _CLIENT: Final = "ingest"
 _IDLE_SECONDS: Final = 0.02
 _HINT_SECONDS: Final = 5.0
+_CHECK_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 60.0
 _MEGABYTE: Final = 1024 * 1024
 _SPAN_MS: Final = 60_000
@@ -63,12 +64,13 @@ class Ingest:
     def __init__(self, configuration: Configuration, options: IngestOptions, tell: Callable[[str], None]) -> None:
         settings = configuration.settings
         self._options, self._tell = options, tell
+        self._kafka = settings.kafka
         self.folder = configuration.data / "ingest"
         names = source_ids([item.path for item in settings.inputs], options.name)
         virtual = bool(settings.kafka.clock)
         with ExitStack() as stack:
             stack.enter_context(hold(self.folder))
-            producer = open_producer(settings.kafka, _CLIENT, _CONNECT_SECONDS)
+            producer = open_producer(settings.kafka, _CONNECT_SECONDS)
             stack.callback(producer.close, timeout=0)
             self._log = stack.enter_context(closing(KafkaLog(settings.kafka, _CLIENT, virtual=virtual)))
             self._log_id = self._log.log_id("logs")
@@ -94,6 +96,7 @@ class Ingest:
         `drain_seconds`, and the rest stays in the spool.
         """
         noted = time.monotonic()
+        checked = 0.0
         while not stop.is_set():
             self.sender.pump()
             if self.source.ended and self.sender.settled:
@@ -103,6 +106,10 @@ class Ingest:
             if time.monotonic() - noted > _HINT_SECONDS:
                 noted = time.monotonic()
                 self._note()
+            checked = checked if self.sender.stalled else 0.0
+            if self.sender.silent_seconds > checked + _CHECK_SECONDS:
+                checked = self.sender.silent_seconds
+                check_topic(self._kafka)
         self._drain()
         self._note()
 
