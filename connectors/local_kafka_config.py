@@ -45,6 +45,8 @@ logger.lifecycle.name = kafka.server.KafkaRaftServer
 logger.lifecycle.level = info
 logger.groups.name = org.apache.kafka.coordinator.group
 logger.groups.level = info
+logger.logins.name = org.apache.kafka.common.network.Selector
+logger.logins.level = info
 """
 
 
