@@ -16,7 +16,7 @@ from kafka.errors import CommitFailedError, KafkaError, RebalanceInProgressError
 from kafka.structs import OffsetAndMetadata
 
 from connectors.kafka_clients import consumer_options
-from connectors.kafka_errors import advising
+from connectors.kafka_errors import advising, missing_topic
 from connectors.kafka_log import record_of
 from connectors.kafka_settings import KafkaSettings
 from connectors.ports import Record
@@ -61,6 +61,11 @@ class KafkaGroup:
         }
         with advising(settings, f"join {settings.group(role)}"):
             self._consumer = KafkaConsumer(**options)
+            # A member that is elected leader before it knows the topic assigns nothing, and kafka-python 3.0 may then
+            # never look again: so it must know first.
+            if not self._consumer.partitions_for_topic(self._name):
+                self._consumer.close(autocommit=False)
+                raise missing_topic(settings, self._name)
             self._consumer.subscribe([self._name], listener=self._changes)
 
     def poll(self, seconds: float) -> Polled:
