@@ -1,10 +1,10 @@
 """A real broker for tests: a pytest plugin (tests/conftest.py names it), and helpers.
 
-`kafka` (session): a bootstrap address. Found in this order: FORESHOCK_TEST_KAFKA (an address); Docker, only where
-FORESHOCK_TEST_DOCKER is set; Java 17 with the broker's Maven artifacts; else the test is skipped with the reason, and
-fails where CI is set. All workers of pytest-xdist share one broker: whoever needs it first starts a keeper process
-(this file as a program), every user holds a shared lock on a file, and the keeper stops the broker when it gets the
-exclusive one. The kernel gives up the locks of a worker that dies, and a broker dies with its keeper.
+`kafka` (session): a bootstrap address. That of FORESHOCK_TEST_KAFKA where it is set (a broker in Docker, say); else a
+local broker where Java 17 and Maven are; else the test is skipped with the reason, and fails where CI is set. All
+workers of pytest-xdist share one broker: whoever needs it first starts a keeper process (this file as a program),
+every user holds a shared lock on a file, and the keeper stops the broker when it gets the exclusive one. The kernel
+gives up the locks of a worker that dies, and a broker dies with its keeper.
 `prefix`: unique for each test, so that one broker serves all. `kafka_settings`: both as a KafkaSettings.
 `make_topics(settings, partitions)` creates what the product needs. `broker(folder)` is a private one, to kill;
 `cluster(folder)` three; `proxied_broker(folder)` one behind a proxy that can be cut (tests/support/tcp_proxy.py).
