@@ -4,13 +4,20 @@ worlds in several processes.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from typing import NamedTuple
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
 
 from models.errors import ConfigError
 
-__all__ = ["Pace", "PacedClock", "VirtualClock", "WallClock"]
+__all__ = ["PLAN_NOTICE_MS", "Pace", "PacedClock", "VirtualClock", "WallClock", "open_clock", "write_plan"]
+
+PLAN_NOTICE_MS: Final = 200
+"""A pace that is added to a plan in a file must begin at least this much later: every process has read it by then."""
+_LOOK_MS: Final = 50
 
 
 class WallClock:
@@ -63,24 +70,64 @@ class PacedClock:
     """A virtual time that follows the machine's by a plan, so that several processes of one machine share it.
 
     The plan's text is `WALL:VIRTUAL:SPEED`, joined with `,` in order of `wall`; before its first pace time stands
-    still. Raises ConfigError for a text that is no plan.
+    still. `@PATH`: the plan is in that file and may be continued (`write_plan`) while it is followed.
+
+    Raises ConfigError for a text that is no plan, or a file that cannot be read.
     """
 
     def __init__(self, plan: str) -> None:
-        try:
-            fields = [item.split(":") for item in plan.split(",")]
-            self._paces = [Pace(int(wall), int(virtual), float(speed)) for wall, virtual, speed in fields]
-        except ValueError as error:
-            raise ConfigError(
-                f"no plan of a clock: {plan[:100]!r}",
-                advice="Write WALL:VIRTUAL:SPEED (ms, ms, times), joined with commas.",
-            ) from error
+        self._file = Path(plan[1:]) if plan.startswith("@") else None
+        self._looked_at = 0
+        self._modified = -1
+        self._paces = _paces(plan) if self._file is None else []
+        self._look(time.time_ns() // 1_000_000)
 
     def now(self) -> int:
         """The present (ms), virtual."""
         wall = time.time_ns() // 1_000_000
+        self._look(wall)
         pace = self._paces[0]
         for later in self._paces[1:]:
             if later.wall <= wall:
                 pace = later
         return pace.virtual + int(max(wall - pace.wall, 0) * pace.speed)
+
+    def _look(self, wall: int) -> None:
+        """Read the file again where it has changed."""
+        if self._file is None or 0 <= wall - self._looked_at < _LOOK_MS:
+            return
+        self._looked_at = wall
+        try:
+            modified = self._file.stat().st_mtime_ns
+            if modified != self._modified:
+                self._paces = _paces(self._file.read_text(encoding="utf-8"))
+                self._modified = modified
+        except OSError as error:
+            if not self._paces:
+                advice = "Write it first: `write_plan`, or a file with WALL:VIRTUAL:SPEED."
+                raise ConfigError(
+                    f"the clock's plan cannot be read ({error})", key="kafka.clock", advice=advice
+                ) from error
+
+
+def write_plan(path: Path, paces: Sequence[Pace]) -> None:
+    """Put a plan into its file, at once as a whole."""
+    draft = path.with_name(f".{path.name}.new")
+    draft.write_text(",".join(f"{pace.wall}:{pace.virtual}:{pace.speed}" for pace in paces), encoding="utf-8")
+    os.replace(draft, path)
+
+
+def open_clock(plan: str) -> WallClock | PacedClock:
+    """The clock of a deployment: the wall's, or the plan's where there is one. Raises ConfigError."""
+    return PacedClock(plan) if plan else WallClock()
+
+
+def _paces(plan: str) -> list[Pace]:
+    try:
+        fields = [item.split(":") for item in plan.split(",")]
+        return [Pace(int(wall), int(virtual), float(speed)) for wall, virtual, speed in fields]
+    except ValueError as error:
+        raise ConfigError(
+            f"no plan of a clock: {plan[:100]!r}",
+            advice="Write WALL:VIRTUAL:SPEED (ms, ms, times), joined with commas.",
+        ) from error

@@ -25,6 +25,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from connectors.actuator_settings import ActuatorSettings
 from connectors.catalog_check import build_catalog
 from connectors.config_errors import config_error, suggestion
 from connectors.kafka_settings import KAFKA_SECRETS, KafkaSettings
@@ -49,7 +50,7 @@ __all__ = [
 CONFIG_FILE = "foreshock.yaml"
 _PREFIX = "FORESHOCK_"
 _NOT_SETTINGS = ("CONFIG", "SECRETS_DIR")
-_SECRET = ("signing_keys", "signing_key", *KAFKA_SECRETS)
+_SECRET = ("signing_keys", "signing_key", "actuator_token", *KAFKA_SECRETS)
 _KAFKA_SECRET = {field: name for name, field in KAFKA_SECRETS.items()}
 
 
@@ -117,6 +118,7 @@ class Settings(BaseSettings):
     partitions: int = Field(default=1, ge=1, le=64)
     retention: Retention = Retention()
     kafka: KafkaSettings = KafkaSettings()
+    actuator: ActuatorSettings = ActuatorSettings()
     inputs: tuple[InputSettings, ...] = ()
     applications: tuple[Application, ...] = ()
     services: tuple[Service, ...] = ()
@@ -126,6 +128,7 @@ class Settings(BaseSettings):
     detection: DetectionPolicy = DetectionPolicy()
     signing_keys: dict[str, SecretStr] = {}
     signing_key: str = ""
+    actuator_token: SecretStr = SecretStr("")
     kafka_password: SecretStr = SecretStr("")
     kafka_client_secret: SecretStr = SecretStr("")
     kafka_key_password: SecretStr = SecretStr("")

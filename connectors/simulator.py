@@ -81,6 +81,16 @@ class SimulatorSource:
         return self._given >= self._spec.end
 
     @property
+    def given(self) -> int:
+        """The world's time (ms) up to which everything was polled."""
+        return self._given
+
+    @property
+    def next_end(self) -> int:
+        """The world's time (ms) at the end of the next chunk."""
+        return self._chunk_end(self._given)
+
+    @property
     def cursors(self) -> Mapping[str, str]:
         """See sources.Source."""
         return {source_of(name): f"{self._spec.world}@{moment}" for name, moment in self._cursors.items()}

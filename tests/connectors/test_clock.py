@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from connectors.clock import WallClock
+from connectors.clock import Pace, PacedClock, WallClock, open_clock, write_plan
+from models.errors import ConfigError
 
 MS = 1_000_000
 
@@ -44,3 +45,25 @@ def test_a_log_that_was_once_stamped_far_ahead_does_not_stop_time(machine):
     clock = WallClock(4_000_000_000_000)
     machine.steady = 250 * MS
     assert clock.now() == 4_000_000_000_250
+
+
+def test_a_plan_in_a_file_may_be_continued_while_it_is_followed(machine, tmp_path):
+    path = tmp_path / "plan"
+    write_plan(path, [Pace(9_000, 500, 2.0)])
+    clock = PacedClock(f"@{path}")
+    assert clock.now() == 2_500
+    write_plan(path, [Pace(9_000, 500, 2.0), Pace(10_500, 3_500, 0.0)])
+    machine.wall += 400 * MS
+    assert clock.now() == 3_300
+    machine.wall += 5_000 * MS
+    assert clock.now() == 3_500
+
+
+def test_a_plan_that_cannot_be_read_or_is_none_says_so(tmp_path):
+    with pytest.raises(ConfigError, match=r"kafka\.clock"):
+        PacedClock(f"@{tmp_path / 'none'}")
+    (tmp_path / "bad").write_text("1:2")
+    with pytest.raises(ConfigError, match="WALL:VIRTUAL:SPEED"):
+        PacedClock(f"@{tmp_path / 'bad'}")
+    assert isinstance(open_clock(""), WallClock)
+    assert open_clock("0:5:0").now() == 5
