@@ -15,7 +15,7 @@ from connectors.kafka_errors import advising
 from connectors.kafka_settings import KafkaSettings
 from connectors.shared_log import READERS, Group, Reader
 
-__all__ = ["read_groups"]
+__all__ = ["committed_offsets", "read_groups"]
 
 
 def read_groups(settings: KafkaSettings, client: str) -> Sequence[Group]:
@@ -32,6 +32,22 @@ def read_groups(settings: KafkaSettings, client: str) -> Sequence[Group]:
         _group(settings, reader, names[reader.role], described[names[reader.role]], offsets[names[reader.role]])
         for reader in READERS
     ]
+
+
+def committed_offsets(settings: KafkaSettings, client: str, role: str, topic: str) -> Mapping[int, int]:
+    """How far the role's group says it is on a topic, by partition; those it has said nothing of are not among them.
+
+    Raises BrokerError.
+    """
+    name = settings.group(role)
+    with advising(settings, f"look up the offsets of {name}"):
+        admin = KafkaAdminClient(**client_options(settings, client))
+        try:
+            offsets = admin.list_group_offsets({name: None})[name]
+        finally:
+            admin.close()
+    here = settings.topic(topic)
+    return {place.partition: at.offset for place, at in offsets.items() if place.topic == here and at.offset >= 0}
 
 
 def _group(

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from connectors.kafka_group import KafkaGroup
+from connectors.kafka_groups import committed_offsets
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_settings import KafkaSettings
 from connectors.kafka_states import KafkaStates
@@ -76,7 +77,12 @@ class Worker:
         self._pool = EffectPool(performers, clock)
         self._units: dict[int, Unit] = {}
         self._owned: frozenset[int] = frozenset()
-        self._watch = WorkerWatch(KafkaLog(settings, f"{step.name}-watch"), step, self._positions)
+        self._watch = WorkerWatch(
+            KafkaLog(settings, f"{step.name}-watch"),
+            step,
+            self._positions,
+            committed=lambda: committed_offsets(settings, f"{step.name}-watch", step.name, step.inbox),
+        )
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; then wait a little for the answers under way, and leave the group."""

@@ -10,7 +10,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
 
 import structlog
 
@@ -21,14 +20,14 @@ from streams.step import AnyStep
 
 __all__ = ["WorkerWatch"]
 
-_HANGING_SECONDS: Final = 10.0
-"""A worker that does not heed the error for so long hangs, and is ended."""
 _log = structlog.get_logger(__name__)
 
 
 class WorkerWatch:
-    """`positions` gives the next offset of every partition the worker is responsible for (-1: not at work on it yet);
-    it is called from the watch's thread.
+    """`positions` gives the next offset of every partition the worker is responsible for (-1: not at work on it yet).
+    While that is none, `committed` is asked how far the whole group is: a group that shares nothing out stands still,
+    too. Both are called from the watch's thread. `hang_seconds` after the error the process is ended, unless `stop` was
+    called: a thread that waits for ever hears nothing.
     """
 
     def __init__(
@@ -37,10 +36,13 @@ class WorkerWatch:
         step: AnyStep,
         positions: Callable[[], Mapping[int, int]],
         *,
+        committed: Callable[[], Mapping[int, int]] | None = None,
         stall_seconds: float = STALL_SECONDS,
         look_seconds: float = WATCH_SECONDS,
+        hang_seconds: float = 10.0,
     ) -> None:
-        self._log, self._step, self._positions = log, step, positions
+        self._log, self._step, self._positions, self._committed = log, step, positions, committed
+        self._hang = hang_seconds
         self._stall, self._look = stall_seconds, look_seconds
         self._progress = ProgressWatch(stall_seconds)
         self._log_id = ""
@@ -71,9 +73,9 @@ class WorkerWatch:
                 self._progress = ProgressWatch(self._stall)
                 _log.warning("cannot look how far the inbox goes", topic=self._step.inbox, error=str(error))
         self._log.close()
-        if self._error is not None and not self._ended.wait(_HANGING_SECONDS):
+        if self._error is not None and not self._ended.wait(self._hang):
             _log.critical("the worker hangs and is ended", reason=str(self._error))
-            os._exit(self._error.exit_code)  # nothing else ends a thread that waits for ever
+            os._exit(self._error.exit_code)
 
     def _find(self, now: float) -> ForeshockError | None:
         inbox = self._step.inbox
@@ -81,8 +83,11 @@ class WorkerWatch:
         if self._log_id not in ("", log_id):
             return BrokerError(f"the topic {inbox!r} was deleted and made anew. Start again: it is then read from 0")
         self._log_id = log_id
+        ends = self._log.ends(inbox)
         positions = dict(self._positions())
-        stalled = self._progress.look(now, positions, self._log.ends(inbox))
+        if not positions and self._committed is not None:
+            positions = {**dict.fromkeys(ends, 0), **self._committed()}
+        stalled = self._progress.look(now, positions, ends)
         stuck = [partition for partition in stalled if self._waits(partition, positions[partition])]
         return StalledError(self._step.name, stuck) if stuck else None
 
