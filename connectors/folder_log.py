@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Final
 
 from connectors.clock import WallClock
 from connectors.data_folder import LOCK, open_reader
@@ -21,10 +22,20 @@ from models.signing import KeyRing
 __all__ = ["FolderLog", "find_holder"]
 
 
+_LOCKS: Final = Path("/proc/locks")
+"""Linux's table of held locks (proc_locks(5)): trying the lock oneself could be in the way of a run that starts."""
+
+
 def find_holder(data: Path) -> int:
-    """The process that holds the folder; 0 where none does."""
+    """The process that holds the folder; 0 where none does. Where the kernel does not tell who holds a lock, the last
+    holder is believed to hold it for as long as a process of its number lives.
+    """
     try:
         process = int((data / LOCK).read_text())
+        held = _LOCKS.read_text().splitlines() if _LOCKS.exists() else None
+        if held is not None:
+            inode = f":{(data / LOCK).stat().st_ino}"
+            return process if any(" FLOCK " in row and row.split()[5].endswith(inode) for row in held) else 0
         os.kill(process, 0)
     except PermissionError:  # it lives, and is another user's
         return process

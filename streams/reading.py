@@ -44,37 +44,36 @@ class ReadableLog(Protocol):
 
 
 class Recent:
-    """A log as if its topics began with what was logged at `since` (ms). Compacted topics are whole, and so is `logs`,
-    which is read by pointers. `cut`: the topics of which something older is kept, as far as they have been read.
+    """A log as if its topics began with what was logged at `since` (ms), and ended when they are first asked for.
+    Compacted topics are whole, and so is `logs`, which is read by pointers. `cut`: the topics of which something older
+    is kept, as far as they have been read.
     """
 
     def __init__(self, log: SharedLog, since: int) -> None:
         self._log, self._since = log, since
-        self._begin: dict[tuple[str, int], int] = {}
+        self._bounds: dict[tuple[str, int], tuple[int, int]] = {}
         self.cut: set[str] = set()
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> Sequence[Record]:
         """See ports.Log."""
-        return self._log.read(topic, partition, max(offset, self._first(topic, partition)), limit)
+        return self._log.read(topic, partition, max(offset, self.bounds(topic, partition)[0]), limit)
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """See ports.Log."""
-        first, end = self._log.bounds(topic, partition)
-        return max(first, self._first(topic, partition)), end
+        known = self._bounds.get((topic, partition))
+        if known is None:
+            first, end = self._log.bounds(topic, partition)
+            begin = first
+            if not TOPICS[topic].compacted and topic != _READ_BY_PLACE:
+                begin = max(first, self._log.offset_at(topic, partition, self._since))
+            if begin > first:
+                self.cut.add(topic)
+            known = self._bounds[topic, partition] = (begin, max(begin, end))
+        return known
 
     def partitions(self, topic: str) -> int:
         """See ports.Log."""
         return self._log.partitions(topic)
-
-    def _first(self, topic: str, partition: int) -> int:
-        if TOPICS[topic].compacted or topic == _READ_BY_PLACE:
-            return 0
-        begin = self._begin.get((topic, partition))
-        if begin is None:
-            begin = self._begin[topic, partition] = self._log.offset_at(topic, partition, self._since)
-            if begin > self._log.bounds(topic, partition)[0]:
-                self.cut.add(topic)
-        return begin
 
 
 def read_topic(log: ReadableLog, topic: str, begin: Mapping[int, int] | None = None) -> Iterator[Record]:
