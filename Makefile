@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: demo kafka test lint bench lock clean
+.PHONY: demo kafka test lint bench bench-kafka lock clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -35,11 +35,23 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks
 
+# The peers have an environment of their own: quix-streams needs other versions of what the product uses, too.
+# --no-deps: the lock is complete, and pip refuses hashes for a package that another wants with extras.
+$(VENV)-bench/.installed: requirements-bench.lock
+	$(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-bench.lock
+	touch $@
+
+# Needs Java 17, and Maven the first time. Two cores: the broker on one, each contender on the other.
+bench-kafka: $(VENV)/.installed-dev $(VENV)-bench/.installed
+	BENCH_PYTHON=$(VENV)-bench/bin/python $(BIN)/python -m benchmarks.kafka $(BENCH_ARGS)
+
 # Needs uv (pip install uv). The lock names exact versions and hashes, and no index.
 LOCK := uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 lock:
 	$(LOCK) --extra build -o requirements.lock
 	$(LOCK) --extra build --extra dev -o requirements-dev.lock
+	$(LOCK) --extra build --extra bench -o requirements-bench.lock
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

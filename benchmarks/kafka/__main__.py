@@ -1,0 +1,52 @@
+"""`python -m benchmarks.kafka [--quick] [NAME...]`: run all benchmarks on a local broker, or those named; print one table.
+
+--quick: short topics and one round, to see that everything runs; its figures mean nothing. Exit 1 if a claim fails.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from benchmarks.kafka import mining_speed
+from benchmarks.kafka.contender import BROKER_CORE
+from benchmarks.loghub import MissingDataError
+from benchmarks.table import Row, markdown
+from connectors.local_kafka import LocalBroker
+
+Benchmark = Callable[[str, int, int], list[Row]]
+BENCHMARKS: Final[dict[str, Benchmark]] = {
+    mining_speed.NAME: mining_speed.run,
+}
+_ROUNDS: Final = 3
+_QUICK: Final = 10
+"""--quick divides the lengths of topics by this."""
+
+
+def main(words: list[str]) -> int:
+    quick = "--quick" in words
+    names = [word for word in words if not word.startswith("--")]
+    # The broker inherits this; contenders are bound to the other core.
+    os.sched_setaffinity(0, {BROKER_CORE})
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="foreshock-bench-") as folder, LocalBroker(Path(folder)) as broker:
+        for name, benchmark in BENCHMARKS.items():
+            if names and name not in names:
+                continue
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            try:
+                rows += benchmark(broker.bootstrap, 1 if quick else _ROUNDS, _QUICK if quick else 1)
+            except MissingDataError as missing:
+                print(f"{name}: skipped: {missing}", file=sys.stderr)
+    print("<!-- bench-kafka -->")
+    print(markdown(rows))
+    print("<!-- /bench-kafka -->")
+    return 0 if all(row.holds for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
