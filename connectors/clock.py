@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from models.errors import ConfigError
 
-__all__ = ["PLAN_NOTICE_MS", "Pace", "PacedClock", "VirtualClock", "WallClock", "open_clock", "write_plan"]
+__all__ = ["PLAN_NOTICE_MS", "Pace", "PacedClock", "VirtualClock", "WallClock", "write_plan"]
 
 PLAN_NOTICE_MS: Final = 200
 """A pace that is added to a plan in a file must begin at least this much later: every process has read it by then."""
@@ -115,11 +115,6 @@ def write_plan(path: Path, paces: Sequence[Pace]) -> None:
     draft = path.with_name(f".{path.name}.new")
     draft.write_text(",".join(f"{pace.wall}:{pace.virtual}:{pace.speed}" for pace in paces), encoding="utf-8")
     os.replace(draft, path)
-
-
-def open_clock(plan: str) -> WallClock | PacedClock:
-    """The clock of a deployment: the wall's, or the plan's where there is one. Raises ConfigError."""
-    return PacedClock(plan) if plan else WallClock()
 
 
 def _paces(plan: str) -> list[Pace]:

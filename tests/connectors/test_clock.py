@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from connectors.clock import Pace, PacedClock, WallClock, open_clock, write_plan
+from connectors.clock import Pace, PacedClock, WallClock, write_plan
 from models.errors import ConfigError
 
 MS = 1_000_000
@@ -65,5 +65,3 @@ def test_a_plan_that_cannot_be_read_or_is_none_says_so(tmp_path):
     (tmp_path / "bad").write_text("1:2")
     with pytest.raises(ConfigError, match="WALL:VIRTUAL:SPEED"):
         PacedClock(f"@{tmp_path / 'bad'}")
-    assert isinstance(open_clock(""), WallClock)
-    assert open_clock("0:5:0").now() == 5
