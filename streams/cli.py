@@ -18,7 +18,9 @@ from streams import (
     cli_log_commands,
     cli_operate_commands,
     cli_replay_commands,
+    cli_simulate_commands,
     cli_topics_commands,
+    cli_up_commands,
 )
 
 __all__ = ["app", "main"]
@@ -205,3 +207,5 @@ cli_operate_commands.register(app)
 cli_topics_commands.register(app)
 cli_replay_commands.register(app)
 cli_ingest_commands.register(app)
+cli_simulate_commands.register(app)
+cli_up_commands.register(app)
