@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, Tex
 from rich.progress import Progress as Bar
 
 from connectors.codec import encode
+from connectors.kafka_settings import kafka_options
 from connectors.ports import Outbound, UnitName
 from connectors.settings import read_settings
 from models.audit import AuditEntry, Stage
@@ -45,9 +46,12 @@ _SHIFT_LEAST: Final = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Where and how: `data` None means as configured; `state` is the folder of the progress files."""
+    """Where and how: `data` None means as configured, `kafka` brokers instead of the configured; `state` is the folder
+    of the progress files.
+    """
 
     data: Path | None = None
+    kafka: str = ""
     config: Path | None = None
     state: Path | None = None
     dry_run: bool = False
@@ -104,9 +108,12 @@ def roll_back(service: str, by: str, reason: str, options: Options) -> None:
 
 
 def _open(options: Options) -> tuple[ReplayPlace, Path]:
-    given = {} if options.data is None else {"data": str(options.data)}
+    """A folder that was named is meant, and no cluster, unless one was named, too: for the progress of its replay."""
+    given = dict(kafka_options(options.kafka))
+    if options.data is not None:
+        given["data"] = str(options.data)
     configuration = read_settings(options.config, given)
-    kafka = configuration.settings.kafka if options.data is None else None
+    kafka = configuration.settings.kafka if options.kafka or options.data is None else None
     folder = options.state or configuration.data
     place = open_place(configuration.data, kafka)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

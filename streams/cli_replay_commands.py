@@ -44,6 +44,9 @@ def replay(
     config: Annotated[
         Path | None, typer.Option("--config", help="The configuration (default: foreshock.yaml, if any).")
     ] = None,
+    kafka: Annotated[
+        str, typer.Option("--kafka", metavar="HOST:PORT,..", help="Brokers (default: as configured).")
+    ] = "",
     state: Annotated[
         Path | None, typer.Option("--state", help="Keep progress here (default: the data folder).")
     ] = None,
@@ -56,7 +59,7 @@ def replay(
     if topic not in _TOPICS:
         raise typer.BadParameter(f"--topic {topic}: {' or '.join(_TOPICS)}")
     options = cli_replay.Options(
-        data=data, config=config, state=state, dry_run=dry_run, restart=restart, as_json=as_json
+        data=data, kafka=kafka, config=config, state=state, dry_run=dry_run, restart=restart, as_json=as_json
     )
     if rollback:
         cli_replay.roll_back(service, by, reason, options)

@@ -55,6 +55,8 @@ class CountsReader:
             raise _OddError
         if not all(type(n) is int for n in data["dropped"].values()):
             raise _OddError
+        if type(data["sources"]) is not list or type(data["sections"]) is not list:
+            raise _OddError
         counts = TemplateCounts.model_construct(
             rules_version=data["rules_version"],
             input=BatchPointer.model_validate(data["input"]),
@@ -82,10 +84,18 @@ class CountsReader:
             column = raw[name]
             if type(column) is not list or (column and set(map(type, column)) != _INT):
                 raise _OddError
-        if type(raw["lines"]) is not int or type(raw["overflow"]) is not int:
+        if type(raw["lines"]) is not int or type(raw["overflow"]) is not int or type(raw["templates"]) is not list:
             raise _OddError
-        raw["templates"] = tuple([self._template(item) for item in raw["templates"]])
+        raw["templates"] = self._templates(raw["templates"])
         return Section.model_construct(None, **raw)
+
+    def _templates(self, raw: list[dict[str, Any]]) -> tuple[Template, ...]:
+        """All at once, as lists compare and build faster than a call for each."""
+        known = self._known
+        found = [known.get(item["id"]) for item in raw]
+        if None in found or [each[0] for each in found if each] != raw:
+            return tuple([self._template(item) for item in raw])
+        return tuple([each[1] for each in found if each])
 
     def _template(self, raw: dict[str, Any]) -> Template:
         known = self._known.get(raw["id"])

@@ -29,8 +29,10 @@ from models.window import BUCKETS_A_MINUTE
 from streams.detect import Detect
 from streams.detect_buckets import FAILING_LAG
 from streams.detect_judge import Judge
+from streams.gather import Gathered
 from streams.inbox_guard import InboxGuard, Shard
 from streams.replay_counts import CountsReader
+from streams.step import Part
 
 __all__ = ["Trainer"]
 
@@ -42,6 +44,8 @@ class _Bystander(Judge):
 
     def __init__(self, state: ServiceState, application: Callable[[], str], left_out: LeftOut) -> None:
         super().__init__(state, application)
+        self._states: dict[str, ServiceState] = {}
+        self._gathered: dict[str, Gathered] = {}
         self._left_out = left_out
 
     def spikes(self, bucket: int) -> None:
@@ -86,11 +90,12 @@ class Trainer:
         left_out: Mapping[str, LeftOut] | None = None,
     ) -> None:
         self.partition = partition
-        self.states: dict[str, ServiceState] = {}
         self.skipped: Counter[str] = Counter()
         """Records not learnt from, by reason."""
         self.lines = 0
-        self._left_out = left_out or {}
+        self._states: dict[str, ServiceState] = {}
+        self._gathered: dict[str, Gathered] = {}
+        self._left_out = {} if left_out is None else left_out
         self._service = service
         self._step = Detect(judge=self._bystander)
         self._shared = self._step.shared.initial("")
@@ -109,11 +114,19 @@ class Trainer:
             self.skipped[error.reason] += 1
             return
         for part in parts:
-            if self._service not in ("", part.key):
-                continue
-            state = self.states.get(part.key) or self._step.state.initial(part.key)
-            self.states[part.key] = self._step.advance(self._shared, state, part).state
-            self.lines += sum(section.lines for section in part.share.sections)
+            if self._service in ("", part.key):
+                self._give(part)
+                self.lines += sum(section.lines for section in part.share.sections)
+
+    @property
+    def states(self) -> dict[str, ServiceState]:
+        """The services, with all that was taken."""
+        for gathered in self._gathered.values():
+            waiting = gathered.part()
+            if waiting is not None:
+                self._advance(waiting)
+        self._gathered = {}
+        return self._states
 
     def dump(self) -> dict[str, Any]:
         """All that later records depend on, as JSON can hold it."""
@@ -129,8 +142,24 @@ class Trainer:
         """Go on where `dump` was made."""
         self._shared = self._step.shared.load(raw["shared"].encode())
         self._guard.seen = {origin: (o, p, n) for origin, (o, p, n) in raw["seen"].items()}
-        self.states = {name: ServiceState.load(base64.b64decode(state)) for name, state in raw["states"].items()}
+        self._states = {name: ServiceState.load(base64.b64decode(state)) for name, state in raw["states"].items()}
         self.skipped, self.lines = Counter(raw["skipped"]), raw["lines"]
+
+    def _give(self, part: Part) -> None:
+        """Let the part wait for others like it, or let detect take what has waited, and it."""
+        gathered = self._gathered.get(part.key)
+        if gathered is not None and gathered.takes(part):
+            gathered.add(part)
+            return
+        waiting = gathered.part() if gathered is not None else None
+        if waiting is not None:
+            self._advance(waiting)
+        self._advance(part)
+        self._gathered[part.key] = Gathered(part)
+
+    def _advance(self, part: Part) -> None:
+        state = self._states.get(part.key) or self._step.state.initial(part.key)
+        self._states[part.key] = self._step.advance(self._shared, state, part).state
 
     def _bystander(self, state: ServiceState, application: Callable[[], str]) -> Judge:
         return _Bystander(state, application, self._left_out.get(state.service, _NOTHING))
