@@ -120,6 +120,18 @@ def test_the_newest_of_a_key_is_gone_when_its_tombstone_comes(log, topics):
     assert log.newest("health", "db").value == b"2"
 
 
+def test_a_key_that_stands_on_two_partitions_has_the_value_that_was_logged_last(log, topics):
+    for value, partition in ((b"1", 0), (b"2", 1), (b"3", 0)):
+        (record,) = log.append([Outbound("health", "web", value, partition)], 5)
+        while log.append([Outbound("health", "x", b"x", 0)], 5)[0].logged_at == record.logged_at:
+            continue  # the next millisecond
+        assert log.newest("health", "web").value == value
+    (record,) = log.append([Outbound("health", "web", b"4", 0)], 5)
+    fresh = KafkaLog(topics, "fresh")
+    assert fresh.newest("health", "web").value == b"4"
+    fresh.close()
+
+
 def test_a_log_that_was_made_anew_has_another_id(log, topics):
     before = log.log_id("commands")
     assert before == log.log_id("commands")

@@ -64,6 +64,30 @@ def test_what_a_late_message_hides_is_written_again_for_compaction(worker, log):
     assert compacted["1/position/"].endswith(b"newer")
 
 
+def test_what_the_former_owner_saved_between_our_look_and_our_claim_counts(worker, log, kafka_settings):
+    former = worker()
+    former.save(UNIT, Checkpoint([entry("db", b"old")], b"old", 2, 2, "aa"))
+
+    class Racing(KafkaLog):
+        """The former owner saves once more just before the claim is written."""
+
+        raced = False
+
+        def append(self, batch, logged_at):
+            if not self.raced:
+                self.raced = True
+                former.save(UNIT, Checkpoint([entry("db", b"last")], b"last", 3, 3, "aa"))
+            return super().append(batch, logged_at)
+
+    racing = Racing(kafka_settings, "tests")
+    owner = KafkaStates(kafka_settings, "act", racing)
+    owner.take_over(1)
+    for states in (owner, worker()):
+        assert states.load(UNIT) == Checkpoint((), b"last", 3, 3, "aa")
+        assert list(states.entries(UNIT)) == [entry("db", b"last")]
+    racing.close()
+
+
 def test_a_log_made_anew_may_begin_at_a_lower_position(worker):
     states = worker()
     states.save(UNIT, Checkpoint((), b"a", 9, 9, "aaaaaaaa"))
