@@ -1,4 +1,8 @@
-"""What went wrong with Kafka, in words that say what to do. In: kafka-python's exceptions. Out: BrokerError."""
+"""What went wrong with Kafka, in words that say what to do. In: exceptions of its clients. Out: BrokerError.
+
+aiokafka has the same exceptions under the same names, but as classes of its own: they are told by their names, so that
+nobody who does not use it imports it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from kafka import errors
 from connectors.kafka_settings import KafkaSettings
 from models.errors import BrokerError, MissingTopicError
 
-__all__ = ["advising", "missing_topic"]
+__all__ = ["advising", "broker_error", "missing_topic"]
 
 _ADVICE: Final[tuple[tuple[tuple[type[errors.KafkaError], ...], str], ...]] = (
     (
@@ -41,7 +45,14 @@ def advising(settings: KafkaSettings, doing: str) -> Iterator[None]:
     try:
         yield
     except errors.KafkaError as error:
-        raise BrokerError(f"cannot {doing}: {error}. {_advice(settings, error)}") from error
+        raise broker_error(settings, doing, error) from error
+
+
+def broker_error(settings: KafkaSettings, doing: str, error: BaseException) -> BrokerError:
+    """The BrokerError for an exception of kafka-python or aiokafka while `doing`, as in "read logs"."""
+    twin = getattr(errors, type(error).__name__, None)
+    kind = twin if isinstance(twin, type) and issubclass(twin, errors.KafkaError) else errors.KafkaError
+    return BrokerError(f"cannot {doing}: {str(error) or repr(error)}. {_advice(settings, kind)}")
 
 
 def missing_topic(settings: KafkaSettings, topic: str) -> MissingTopicError:
@@ -52,8 +63,8 @@ def missing_topic(settings: KafkaSettings, topic: str) -> MissingTopicError:
     )
 
 
-def _advice(settings: KafkaSettings, error: errors.KafkaError) -> str:
-    found = next((advice for kinds, advice in _ADVICE if isinstance(error, kinds)), "")
+def _advice(settings: KafkaSettings, kind: type[errors.KafkaError]) -> str:
+    found = next((advice for kinds, advice in _ADVICE if issubclass(kind, kinds)), "")
     return found or f"Check that a broker runs at {_servers(settings)} and can be reached (`foreshock doctor`)."
 
 

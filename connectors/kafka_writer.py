@@ -7,12 +7,15 @@ appended in the order of the calls, each once: a retry neither doubles nor reord
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
 from connectors.kafka_clients import MAX_MESSAGE_BYTES, faust_options
+from connectors.kafka_errors import broker_error
 from connectors.kafka_headers import kafka_headers
 from connectors.kafka_settings import KafkaSettings
 from connectors.kafka_tokens import async_provider
@@ -48,9 +51,14 @@ class KafkaWriter:
         self.on_failure: Callable[[BaseException], None] = _raise
 
     async def start(self) -> None:
-        """Connect; to be called in the loop that sends."""
-        self._producer = AIOKafkaProducer(**self._options)
-        await self._producer.start()
+        """Connect; to be called in the loop that sends. Raises BrokerError."""
+        producer = AIOKafkaProducer(**self._options)
+        try:
+            await producer.start()
+        except KafkaError as error:
+            await producer.stop()
+            raise broker_error(self._settings, "connect", error) from error
+        self._producer = producer
 
     async def stop(self) -> None:
         """Wait until everything is delivered, and disconnect."""
@@ -58,7 +66,9 @@ class KafkaWriter:
             await self._producer.stop()
 
     async def send(self, out: Outbound) -> asyncio.Future[Any]:
-        """Put a message on its topic; waits only while the producer's buffer is full."""
+        """Put a message on its topic; waits only while the producer's buffer is full. Raises BrokerError where it
+        stays full, or the topic is not to be found: the message is then not on its way.
+        """
         partition = partition_of(out.key, self._partitions) if out.partition is None else out.partition
         headers = kafka_headers(out.value, self._clock.now() if self._clock else None)
         return await self._send(self._settings.topic(out.topic), partition, out.key.encode(), out.value, headers)
@@ -67,13 +77,17 @@ class KafkaWriter:
         self, topic: str, partition: int, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
     ) -> asyncio.Future[Any]:
         assert self._producer is not None, "start() comes first"
-        sent: asyncio.Future[Any] = await self._producer.send(topic, value, key, partition, headers=headers)
-        sent.add_done_callback(self._look)
+        try:
+            sent: asyncio.Future[Any] = await self._producer.send(topic, value, key, partition, headers=headers)
+        except KafkaError as error:
+            raise broker_error(self._settings, f"append to {topic}", error) from error
+        sent.add_done_callback(functools.partial(self._look, topic))
         return sent
 
-    def _look(self, sent: asyncio.Future[Any]) -> None:
+    def _look(self, topic: str, sent: asyncio.Future[Any]) -> None:
         if not sent.cancelled() and (error := sent.exception()) is not None:
-            self.on_failure(error)
+            known = isinstance(error, KafkaError)
+            self.on_failure(broker_error(self._settings, f"append to {topic}", error) if known else error)
 
 
 def _raise(error: BaseException) -> None:

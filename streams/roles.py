@@ -63,14 +63,19 @@ def run_agents(configuration: Configuration, roles: Sequence[str]) -> None:
 
 
 async def serve_agents(kafka: KafkaSettings, deployment: Deployment, plans: Sequence[Plan]) -> None:
-    """Be these agents until SIGTERM or SIGINT; then the last checkpoints."""
+    """Be these agents until SIGTERM or SIGINT; then the last checkpoints. Raises BrokerError where Kafka cannot be
+    reached to begin with; later errors end the process with the reason in its log.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         agents = [await stack.enter_async_context(_agent(kafka, deployment, plan)) for plan in plans]
-        await asyncio.gather(*(agent.run(stop) for agent in agents))
+        try:
+            await asyncio.gather(*(agent.run(stop) for agent in agents))
+        except Exception as error:  # noqa: BLE001 - an edge: one agent that is gone takes the process with it
+            _fail(error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,7 +160,11 @@ class StepHost:
     # -- records -------------------------------------------------------------------------------------------------------
 
     async def apply(self, record: Record) -> None:
-        """Take a delivered record: apply it, or refuse it and have reading go back."""
+        """Take a delivered record: apply it, or refuse it and have reading go back.
+
+        Whatever else happens ends the process: Faust would begin its agent anew, and the next checkpoint would say that
+        this record was taken, though not all that it caused was sent.
+        """
         async with self._lock:
             seat = self._seats.get(record.partition)
             if seat is None:
@@ -171,6 +175,9 @@ class StepHost:
             except PoisonError as error:
                 await self._keep_crash(seat, error)
                 self._fail(error)
+            except BaseException as error:  # an edge: see above; also for an agent that is cancelled in the middle
+                self._fail(error)
+                raise
         if len(seat.sent) > _MAX_UNDELIVERED:
             seat.sent = [sent for sent in seat.sent if not sent.done()]
             if len(seat.sent) > _MAX_UNDELIVERED:

@@ -15,14 +15,17 @@ import logging
 from typing import Any, Final
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from connectors.kafka_clients import MAX_MESSAGE_BYTES, faust_options
+from connectors.kafka_errors import broker_error
 from connectors.kafka_headers import logged_at_of
 from connectors.kafka_security import Security
 from connectors.kafka_settings import KafkaSettings
 from connectors.kafka_tokens import async_provider
 from connectors.ports import Record
+from models.errors import ForeshockError
 from streams.step_host import StepHost
 
 __all__ = ["Topology"]
@@ -61,12 +64,25 @@ class Topology:
         self.app.finalize()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set; then the last checkpoint, and the group is left. Raises what the application died of."""
-        await self.app.start()
+        """Until `stop` is set; then the last checkpoint, and the group is left. Raises what the application died of: it
+        is then not stopped, for that would wait for what it died of.
+        """
         try:
-            await self.app.wait(stop.wait())
-        finally:
-            await self.app.stop()
+            await self.app.start()
+            ended = await self.app.wait(stop.wait())
+        except KafkaError as error:
+            raise broker_error(self._settings, f"be a member of {self.app.conf.id}", error) from error
+        if ended.stopped and not stop.is_set():
+            raise self._reason()
+        await self.app.stop()
+
+    def _reason(self) -> BaseException:
+        reason = self.app.crash_reason
+        if isinstance(reason, ForeshockError):
+            return reason
+        if isinstance(reason, KafkaError):
+            return broker_error(self._settings, f"be a member of {self.app.conf.id}", reason)
+        return reason or RuntimeError("Faust ended the application by itself")
 
     # -- the port `Consumer` -------------------------------------------------------------------------------------------
 
