@@ -107,13 +107,16 @@ class Retention(Model):
 
 
 class Settings(BaseSettings):
-    """Everything an operator may set. Paths are as written; `Configuration` resolves them."""
+    """Everything an operator may set. Paths are as written; `Configuration` resolves them, but for `heartbeat`: a
+    folder in which each role on Kafka touches a file of its name while it gets on (relative to where it runs).
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, allow_inf_nan=False
     )
 
     data: str = Field(default="foreshock-data", min_length=1)
+    heartbeat: str = ""
     region: str = ""
     partitions: int = Field(default=1, ge=1, le=64)
     retention: Retention = Retention()

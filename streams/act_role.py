@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from connectors.actuators import act_performers, perform_health
 from connectors.clock import PacedClock
 from connectors.cloud_client import open_actuator
+from connectors.heartbeat import Heartbeat
 from connectors.kafka_readers import KafkaReaders
 from connectors.settings import Configuration
 from streams.act import ActStep
@@ -33,6 +34,9 @@ def run_act(configuration: Configuration) -> None:
         {"probe_health": perform_health(readers)} if actuator is None else act_performers(actuator, readers, repeated)
     )
     step = ActStep(deployment_keys(configuration), kafka.run)
+    options = WorkerOptions(
+        kafka.run, settings.region, virtual, repeated, heartbeat=Heartbeat(settings.heartbeat, "act")
+    )
     with stopping() as stop:
-        Worker(kafka, step, performers, clock, WorkerOptions(kafka.run, settings.region, virtual, repeated)).run(stop)
+        Worker(kafka, step, performers, clock, options).run(stop)
     readers.close()

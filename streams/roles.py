@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from connectors.clock import PacedClock
+from connectors.heartbeat import Heartbeat
 from connectors.history import recall_history
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_readers import KafkaReaders
@@ -46,11 +47,12 @@ _log = structlog.get_logger(__name__)
 
 
 class Plan(NamedTuple):
-    """An agent to be: its role, its step, and who carries out its effects (None: it has none)."""
+    """An agent to be: its role, its step, who carries out its effects (None: it has none), and where it beats."""
 
     role: str
     step: AnyStep
     performers: Callable[[KafkaReaders], Mapping[str, Performer]] | None = None
+    heartbeat: Heartbeat | None = None
 
 
 def run_agents(configuration: Configuration, roles: Sequence[str]) -> None:
@@ -112,7 +114,7 @@ async def _agent(kafka: KafkaSettings, deployment: Deployment, plan: Plan) -> As
     pool = EffectPool(plan.performers(readers), clock) if plan.performers and readers else None
     host = StepHost(step, deployment, Doors(writer, log, states), pool, _fail)
     try:
-        watch = WorkerWatch(KafkaLog(kafka, f"{role}-watch"), step, host.positions)
+        watch = WorkerWatch(KafkaLog(kafka, f"{role}-watch"), step, host.positions, heartbeat=plan.heartbeat)
         yield _Agent(Topology(host, kafka, role, virtual=virtual), host, watch)
     finally:
         await writer.stop()
@@ -122,11 +124,13 @@ async def _agent(kafka: KafkaSettings, deployment: Deployment, plan: Plan) -> As
 
 
 def _plan(configuration: Configuration, role: str) -> Plan:
+    heartbeat = Heartbeat(configuration.settings.heartbeat, role)
     if role == "mine":
-        return Plan(role, Mine())
+        return Plan(role, Mine(), heartbeat=heartbeat)
     if role == "detect":
-        return Plan(role, Detect())
-    return Plan(role, CaseStep(deployment_keys(configuration), configuration.settings.kafka.run), _performers)
+        return Plan(role, Detect(), heartbeat=heartbeat)
+    step = CaseStep(deployment_keys(configuration), configuration.settings.kafka.run)
+    return Plan(role, step, _performers, heartbeat)
 
 
 def _performers(readers: KafkaReaders) -> Mapping[str, Performer]:

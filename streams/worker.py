@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from connectors.heartbeat import Heartbeat
 from connectors.kafka_group import KafkaGroup
 from connectors.kafka_groups import committed_offsets
 from connectors.kafka_log import KafkaLog
@@ -45,12 +46,14 @@ _log = structlog.get_logger(__name__)
 class WorkerOptions(NamedTuple):
     """`run`, `region`: as in the envelope of what is written. `virtual`: the clock is not the wall's. `repeated` is
     told the ids of effects that another process may have started; performers that look there must have the same set.
+    `heartbeat` beats while the worker gets on.
     """
 
     run: str
     region: str = ""
     virtual: bool = False
     repeated: MutableSet[str] | None = None
+    heartbeat: Heartbeat | None = None
 
 
 class Worker:
@@ -82,6 +85,7 @@ class Worker:
             step,
             self._positions,
             committed=lambda: committed_offsets(settings, f"{step.name}-watch", step.name, step.inbox),
+            heartbeat=options.heartbeat,
         )
 
     def run(self, stop: threading.Event) -> None:

@@ -1,7 +1,7 @@
 """Watches a worker from a thread of its own, through a client of its own: a consumer can stop silently.
 
 In: the positions of its units, and a log to look the ends up in. Out: the error with which it must stop, for its
-supervisor to start it again.
+supervisor to start it again; and, while there is no reason for one, a beat at every look.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from connectors.heartbeat import Heartbeat
 from connectors.kafka_log import KafkaLog
 from models.errors import BrokerError, ForeshockError, MissingTopicError, StalledError
 from streams.liveness import STALL_SECONDS, WATCH_SECONDS, ProgressWatch
@@ -27,7 +28,8 @@ class WorkerWatch:
     """`positions` gives the next offset of every partition the worker is responsible for (-1: not at work on it yet).
     While that is none, `committed` is asked how far the whole group is: a group that shares nothing out stands still,
     too. Both are called from the watch's thread. `hang_seconds` after the error the process is ended, unless `stop` was
-    called: a thread that waits for ever hears nothing.
+    called: a thread that waits for ever hears nothing. `heartbeat` beats after every look that reached the broker and
+    found no fault.
     """
 
     def __init__(
@@ -40,9 +42,11 @@ class WorkerWatch:
         stall_seconds: float = STALL_SECONDS,
         look_seconds: float = WATCH_SECONDS,
         hang_seconds: float = 10.0,
+        heartbeat: Heartbeat | None = None,
     ) -> None:
         self._log, self._step, self._positions, self._committed = log, step, positions, committed
         self._hang = hang_seconds
+        self._heartbeat = heartbeat
         self._stall, self._look = stall_seconds, look_seconds
         self._progress = ProgressWatch(stall_seconds)
         self._log_id = ""
@@ -67,6 +71,8 @@ class WorkerWatch:
         while self._error is None and not self._ended.wait(self._look):
             try:
                 self._error = self._find(time.monotonic())
+                if self._error is None and self._heartbeat is not None:
+                    self._heartbeat.beat()
             except MissingTopicError as error:
                 self._error = error
             except BrokerError as error:  # nobody can read now, and it is no fault of the worker's

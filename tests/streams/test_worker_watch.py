@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka_broker import make_topics
 
+from connectors.heartbeat import Heartbeat
 from connectors.kafka_clients import client_options, producer_options
 from connectors.kafka_group import KafkaGroup
 from connectors.kafka_groups import committed_offsets
@@ -152,3 +154,38 @@ threading.Event().wait()
     done = subprocess.run([sys.executable, "-c", code], env=environment, timeout=30, capture_output=True, check=False)
     assert done.returncode == 75, done.stderr
     assert b"has not moved on partitions 0" in done.stdout + done.stderr
+
+
+def beaten(file: Path, seconds: float) -> bool:
+    """Whether it is touched (made again) within that time."""
+    file.unlink(missing_ok=True)
+    deadline = time.monotonic() + seconds
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return file.exists()
+
+
+def test_a_worker_beats_while_it_gets_on_and_no_longer_once_it_stands_still(log, watching, tmp_path):
+    file = tmp_path / "beats" / "act"
+    watch = watching({0: 0, 1: 0}, heartbeat=Heartbeat(str(file.parent), "act"))
+    assert beaten(file, 20)
+    append(log, 1)
+    assert isinstance(error_of(watch), StalledError)
+    assert not beaten(file, 0.5)
+
+
+def test_a_worker_that_cannot_reach_the_broker_does_not_beat(tmp_path):
+    file = tmp_path / "act"
+    nowhere = KafkaLog(KafkaSettings(bootstrap_servers=("127.0.0.1:9",)), "watch", connect_seconds=0.2)
+    watch = WorkerWatch(nowhere, STEP, dict, look_seconds=0.01, heartbeat=Heartbeat(str(tmp_path), "act"))
+    watch.start()
+    assert not beaten(file, 1.5)
+    assert error_of(watch, 0.1) is None
+    watch.stop()
+
+
+def test_a_heartbeat_that_cannot_be_written_is_no_reason_to_stop(tmp_path):
+    (tmp_path / "file").touch()
+    Heartbeat(str(tmp_path / "file"), "act").beat()
+    Heartbeat("", "act").beat()
+    assert not (tmp_path / "file" / "act").exists()
