@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -27,7 +28,7 @@ from connectors.spool import Spool
 from models.errors import BrokerError
 from models.topics import partition_of
 
-__all__ = ["KafkaSender", "SendLimits", "check_topic", "open_producer"]
+__all__ = ["KafkaSender", "SendLimits", "check_topic", "close_producer", "open_producer"]
 
 _LOGS: Final = "logs"
 _FOREVER_MS: Final = (1 << 31) - 1
@@ -77,6 +78,13 @@ def open_producer(settings: KafkaSettings, seconds: float) -> KafkaProducer:
             except KafkaError as error:
                 if not getattr(error, "retriable", False) or time.monotonic() > deadline:
                     raise
+
+
+def close_producer(producer: KafkaProducer) -> None:
+    """At once: what was not acknowledged by now is not waited for."""
+    producer._sender.force_close()
+    with suppress(KafkaError):
+        producer.close(timeout=_CHECK_SECONDS)
 
 
 def check_topic(settings: KafkaSettings) -> None:
@@ -174,17 +182,16 @@ class KafkaSender:
                 self._news.wait(seconds)
 
     def keep_rest(self) -> None:
-        """Put what was not acknowledged in memory into the spool, before what is there: the last thing to do. What the
-        broker has of it all the same is found out at the next start.
+        """Put what was not acknowledged into the spool, where it is not there yet: the last thing to do. What a broker
+        has of it all the same is found out at the next start.
         """
         self._collect()
-        in_memory = [item.out for item in (*self._unacknowledged.values(), *self._queue) if item.segment is None]
-        in_memory += [] if self._spool.untaken else self._held
-        if in_memory and not self._spool.prepend(in_memory):
-            raise BrokerError(
-                f"{len(in_memory)} messages were neither acknowledged nor could they be kept on the disk: it is full. "
-                "Files are read again from there; what came by a pipe is lost. Free some space."
-            )
+        if not (self._unacknowledged or self._queue or self._held) or self._spool_all():
+            return
+        raise BrokerError(
+            f"{self.memory_bytes:,} bytes were neither acknowledged nor could they be kept on the disk: it is full. "
+            "Files are read again from there; what came by a pipe is lost. Free some space."
+        )
 
     # -- small pieces --------------------------------------------------------------------------------------------------
 
@@ -196,8 +203,31 @@ class KafkaSender:
                 self.memory_bytes += len(out.value)
                 self._queue.append(_Sending(out, None))
             self._held = []
-        elif self._spool.append(self._held):
-            self._held = []
+        else:
+            self._spool_all()
+
+    def _spool_all(self) -> bool:
+        """Put what waits into the spool; False where the disk is full. A spool begins with all that is under way: it
+        must go on where the log ends, or the lines in between would be taken for sent after a kill.
+        """
+        if not self._spool.empty:
+            kept = self._spool.append(self._held)
+            self._held = [] if kept else self._held
+            return kept
+        under_way = [*self._unacknowledged.items(), *((None, item) for item in self._queue)]
+        if not self._spool.append([*(item.out for _, item in under_way), *self._held]):
+            return False
+        self._queue.clear()
+        for number, item in under_way:
+            spooled = self._spool.take()
+            assert spooled is not None, "it was just put there"
+            copy = _Sending(item.out, spooled.segment)
+            if number is None:
+                self._queue.append(copy)
+            else:
+                self._unacknowledged[number] = copy
+        self._held = []
+        return True
 
     def _refill(self) -> bool:
         """Take some of the spool into memory, where there is room and something to take."""

@@ -26,8 +26,6 @@ SEGMENT_BYTES: Final = 16 * 1024 * 1024
 _HEAD = struct.Struct("<II")
 _LARGEST: Final = 64 * 1024 * 1024
 _SUFFIX: Final = ".spool"
-_FIRST: Final = 1_000_000_000
-"""The number of the first segment: there is room before it, too."""
 
 
 class Spooled(NamedTuple):
@@ -123,22 +121,6 @@ class Spool:
                 segment.open -= 1
         self._skip()
 
-    def prepend(self, batch: Sequence[Outbound]) -> bool:
-        """Keep all of them before what is there, whatever the limit, or none: False where the disk is full."""
-        number = self._segments[0].number - 1 if self._segments else _FIRST
-        segment = None
-        try:
-            segment = _Segment(self._folder / f"{number:010d}{_SUFFIX}", number)
-            for out in batch:
-                _append(segment, out)
-        except OSError:
-            if segment is not None:
-                segment.drop()
-            self.refused += len(batch)
-            return False
-        self._segments.appendleft(segment)
-        return True
-
     def leave_out(self, needless: Callable[[Outbound], bool]) -> int:
         """Ask of everything in it, oldest first, if it need not be sent, before any is taken; how many need not."""
         left_out = 0
@@ -161,7 +143,7 @@ class Spool:
     def _write(self, out: Outbound) -> None:
         last = self._segments[-1] if self._segments else None
         if last is None or last.size >= self._segment_bytes:
-            number = last.number + 1 if last is not None else _FIRST
+            number = last.number + 1 if last is not None else 1
             last = _Segment(self._folder / f"{number:010d}{_SUFFIX}", number)
             self._segments.append(last)
         _append(last, out)

@@ -18,7 +18,7 @@ from connectors.clock import PacedClock, WallClock
 from connectors.data_folder import hold
 from connectors.inputs import InputOptions, LineSource
 from connectors.kafka_fence import take_over
-from connectors.kafka_ingest import KafkaSender, SendLimits, check_topic, open_producer
+from connectors.kafka_ingest import KafkaSender, SendLimits, check_topic, close_producer, open_producer
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_progress import Hint, ranges_of, read_hint, read_progress, write_hint
 from connectors.opening import open_inputs, source_ids
@@ -71,7 +71,7 @@ class Ingest:
         with ExitStack() as stack:
             stack.enter_context(hold(self.folder))
             producer = open_producer(settings.kafka, _CONNECT_SECONDS)
-            stack.callback(producer.close, timeout=0)
+            stack.callback(close_producer, producer)
             self._log = stack.enter_context(closing(KafkaLog(settings.kafka, _CLIENT, virtual=virtual)))
             self._log_id = self._log.log_id("logs")
             first = take_over(settings.kafka, producer, options.name, self._log.partitions("logs"))

@@ -111,16 +111,6 @@ def test_it_says_when_its_limit_is_reached(tmp_path: Path) -> None:
     assert not spool.full
 
 
-def test_what_is_put_before_comes_first(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, 1 << 20, SMALL)
-    spool.append([message(n) for n in range(10, 13)])
-    assert spool.prepend([message(n) for n in range(10)])
-    assert taken(Spool(tmp_path, 1 << 20, SMALL)) == list(range(13))
-    empty = Spool(tmp_path / "other", 1 << 20)
-    assert empty.prepend([message(1)])
-    assert taken(empty) == [1]
-
-
 def test_what_need_not_be_sent_is_passed_over_and_goes(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 1 << 20, SMALL)
     spool.append([message(n) for n in range(30)])
@@ -151,7 +141,6 @@ def test_on_a_full_disk_a_batch_is_kept_whole_or_not_at_all(tmp_path: Path) -> N
     assert spool.append([message(0)])
     with files_of_at_most(200):
         assert not spool.append([message(n) for n in range(1, 9)])
-        assert not spool.prepend([message(n) for n in range(20, 40)])
-    assert spool.refused == 28
+    assert spool.refused == 8
     assert spool.append([message(1)])
     assert taken(Spool(tmp_path, 1 << 20)) == [0, 1]

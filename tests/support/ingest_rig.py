@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -18,15 +19,20 @@ from typing import Any, NamedTuple
 from kafka_broker import make_topics
 from run_rig import live, wait_for
 
-import streams.cli_ingest
-import streams.ingest  # noqa: F401
 from connectors.codec import decode_record
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_settings import KafkaSettings
+from connectors.settings import read_settings
+from models.errors import ForeshockError
 from models.log import LogBatch
+from streams.cli_ingest import run_ingest
+from streams.ingest import IngestOptions
+from streams.rendering import note
 
 PARTITIONS = 4
 WAIT = 60.0
+PATTERN = r"((?:plain|json|app)\d*)(/app)?\.log$"
+"""Of a service: the folder of an `app.log`, else the file's name."""
 SERVICES = ("cart", "mail", "pay", "search", "users")
 
 
@@ -95,12 +101,27 @@ def arguments(settings: KafkaSettings, data: Path, *more: object) -> list[str]:
     return ["ingest", "--kafka", brokers, "--data", str(data), "--config", str(config), *map(str, more)]
 
 
+def be_ingest(settings: KafkaSettings, data: Path, inputs: Sequence[str], options: IngestOptions, errors: Any) -> None:
+    """A process's life with options that the command line does not have. An input `PATH|` is standard input."""
+    sys.stderr = open(errors.fileno(), "w", buffering=1, closefd=False)  # noqa: SIM115 - as long as the process lives
+    pipe = next((name for name in inputs if name.endswith("|")), None)
+    if pipe is not None:
+        os.dup2(os.open(pipe[:-1], os.O_RDONLY), 0)
+    paths = [{"path": "-" if name is pipe else name, "service_pattern": PATTERN} for name in inputs]
+    given = {"kafka": settings.model_dump(), "inputs": paths, "data": str(data)}
+    try:
+        run_ingest(read_settings(None, given), options)
+    except ForeshockError as error:
+        note(f"foreshock: {error}")
+        os._exit(error.exit_code)
+
+
 class Process:
     """A forked `foreshock ARGS`. `said` is what it wrote to stderr by the time it was asked."""
 
-    def __init__(self, context: Any, args: Sequence[str]) -> None:
+    def __init__(self, context: Any, *args: Any, target: Callable[..., None] = live) -> None:
         self.errors, there = context.Pipe()
-        self.process = context.Process(target=live, args=(args, there))
+        self.process = context.Process(target=target, args=(*args, there))
         self.process.start()
         there.close()
 
@@ -154,7 +175,8 @@ def assert_exactly_once(settings: KafkaSettings, writers: Sequence[Writer]) -> N
         for line in writer.lines:
             written[line.service].append(line)
     got = lines_of(found)
-    assert {name: len(lines) for name, lines in got.items()} == {name: len(lines) for name, lines in written.items()}
+    counts = {name: (len(got.get(name, ())), len(lines)) for name, lines in written.items()}
+    assert all(has == wants for has, wants in counts.values()), counts
     assert got == written
     for each in found.values():
         assert late_lines(each) == 0
