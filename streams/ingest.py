@@ -16,6 +16,7 @@ from typing import Final
 
 from connectors.clock import PacedClock, WallClock
 from connectors.data_folder import hold
+from connectors.heartbeat import Heartbeat
 from connectors.inputs import InputOptions, LineSource
 from connectors.kafka_fence import take_over
 from connectors.kafka_ingest import KafkaSender, SendLimits, check_topic, close_producer, open_producer
@@ -38,6 +39,7 @@ _MEGABYTE: Final = 1024 * 1024
 _SPAN_MS: Final = 60_000
 _TELL_SECONDS: Final = 5.0
 _HINT: Final = "progress.json"
+_BEAT_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Ingest:
         self._options, self._tell = options, tell
         self._kafka = settings.kafka
         self.folder = configuration.data / "ingest"
+        self._heartbeat = Heartbeat(settings.heartbeat, "ingest")
         names = source_ids([item.path for item in settings.inputs], options.name)
         virtual = bool(settings.kafka.clock)
         with ExitStack() as stack:
@@ -93,9 +96,9 @@ class Ingest:
 
     def run(self, stop: threading.Event) -> None:
         """Until the input has ended and all of it is acknowledged, or `stop` is set: then what is under way has
-        `drain_seconds`, and the rest stays in the spool.
+        `drain_seconds`, and the rest stays in the spool. The heartbeat stops while the broker acknowledges nothing.
         """
-        noted = time.monotonic()
+        noted = beaten = time.monotonic()
         checked = 0.0
         while not stop.is_set():
             self.sender.pump()
@@ -106,6 +109,9 @@ class Ingest:
             if time.monotonic() - noted > _HINT_SECONDS:
                 noted = time.monotonic()
                 self._note()
+            if time.monotonic() - beaten > _BEAT_SECONDS and not self.sender.stalled:
+                beaten = time.monotonic()
+                self._heartbeat.beat()
             checked = checked if self.sender.stalled else 0.0
             if self.sender.silent_seconds > checked + _CHECK_SECONDS:
                 checked = self.sender.silent_seconds
