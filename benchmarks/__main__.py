@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import detection, end_to_end, memory, mining, startup
+from benchmarks import detection, end_to_end, memory, mining, retraining, startup
 from benchmarks.loghub import MissingDataError
 from benchmarks.table import Row, markdown
 
 # Each module has `NAME` and `run(repeats=5) -> list[Row]`.
-BENCHMARKS = (mining, detection, end_to_end, memory, startup)
+BENCHMARKS = (mining, detection, end_to_end, memory, startup, retraining)
 
 
 def main(names: list[str]) -> int:

@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 from run_rig import FORESHOCK, WAIT, events, foreshock, records
 
-HOUR = "sim:7?hours=1&faults=none"
-ON = "sim:7?hours=200&faults=none&speed=240&chunk=5"  # a minute of the world in a quarter of a second
+from connectors.data_folder import open_reader
+
+HOUR = "sim:7?hours=0.6&faults=none"
+ON = "sim:7?hours=200&faults=none&speed=240&chunk=10"  # a minute of the world in a quarter of a second
 
 
 @pytest.fixture(scope="module")
 def hour(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hour")
-    assert foreshock("run", "--once", HOUR, "--data", folder).returncode == 0
+    assert foreshock("run", "--once", HOUR, "--data", folder, timeout=4 * WAIT).returncode == 0
     return folder
 
 
@@ -31,7 +33,7 @@ def stages(folder: Path) -> list[tuple[str, str]]:
 
 
 def wait_until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + WAIT
+    deadline = time.monotonic() + 4 * WAIT
     while not true():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -47,9 +49,10 @@ def test_a_replay_swaps_while_detection_goes_on_and_one_command_takes_it_back(ho
         [FORESHOCK, "run", ON, "--data", str(hour)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
-            begun = sum(1 for _ in records(hour, "counts"))
-            wait_until(lambda: sum(1 for _ in records(hour, "counts")) > begun, process)
-            said = foreshock("replay", "--data", hour, "--to", f"@{begun}", "--json")
+            log = open_reader(hour)
+            begun = log.bounds("counts", 0)[1]
+            wait_until(lambda: log.bounds("counts", 0)[1] > begun, process)
+            said = foreshock("replay", "--data", hour, "--to", f"@{begun}", "--json", timeout=2 * WAIT)
             assert said.returncode == 0, said.stderr
             services = {row["service"]: row["generation"] for row in map(json.loads, said.stdout.splitlines())}
             assert len(services) == 8
