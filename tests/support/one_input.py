@@ -62,9 +62,7 @@ def one_input(folder: Path, hours: float, faults: str) -> list[Outbound]:
     begin = min(out.at for out in simulated) // MINUTE * MINUTE
     known = systems()
     names = [name for name in _REAL if name in known] + [name for name in known if name not in _REAL][:2]
-    files = [
-        write(folder / f"{name}.log", _moved(cycled(known[name], hours * 60, _A_MINUTE), begin)) for name in names
-    ]
+    files = [write(folder / f"{name}.log", _moved(cycled(known[name], hours * 60, _A_MINUTE), begin)) for name in names]
     source = open_inputs([str(file) for file in files], InputOptions(once=True, span_ms=10_000, partitions=PARTITIONS))
     real: list[Outbound] = []
     while not source.ended:
