@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from connectors.kafka_clients import MAX_MESSAGE_BYTES, faust_options
+from connectors.kafka_compression import compress_fast
 from connectors.kafka_errors import broker_error
 from connectors.kafka_headers import kafka_headers
 from connectors.kafka_settings import KafkaSettings
@@ -52,6 +53,7 @@ class KafkaWriter:
 
     async def start(self) -> None:
         """Connect; to be called in the loop that sends. Raises BrokerError."""
+        compress_fast()
         producer = AIOKafkaProducer(**self._options)
         try:
             await producer.start()

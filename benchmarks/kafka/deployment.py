@@ -16,15 +16,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from kafka import KafkaAdminClient
+
 from benchmarks.kafka.contender import pinned
 from benchmarks.kafka.lines import PARTITIONS
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_settings import KafkaSettings
 from connectors.kafka_topics import apply, open_admin, plan
 
-__all__ = ["Deployed", "make_topic"]
+__all__ = ["Deployed", "forget_groups", "make_topic"]
 
 _GONE_SECONDS: Final = 30.0
+_ROLES: Final = ("mine", "detect", "respond")
 
 
 class Deployed:
@@ -42,7 +45,7 @@ class Deployed:
         return Path(self._folder.name)
 
     def renew(self, keep: Iterable[str] = ("logs",)) -> None:
-        """Delete every topic but those of `keep`, and make them again: nothing has been read yet."""
+        """Delete every topic but those of `keep`, and all groups, and make them again: nothing has been read yet."""
         kept = {self.settings.topic(name) for name in keep}
         admin = open_admin(self.settings)
         plans = plan(self.settings, PARTITIONS)
@@ -52,6 +55,7 @@ class Deployed:
         deadline = time.monotonic() + _GONE_SECONDS
         while set(admin.list_topics()) & set(names) and time.monotonic() < deadline:
             time.sleep(0.1)
+        forget_groups(admin, [self.settings.group(role) for role in _ROLES])
         apply(admin, self.settings, plans)
         admin.close()
 
@@ -59,7 +63,7 @@ class Deployed:
         """Start a process with these roles, bound to `core`; returns its id. Its log: `{folder}/{name}.log`."""
         named = [word for role in roles for word in ("--role", role)]
         brokers = ",".join(self.settings.bootstrap_servers)
-        command = [sys.executable, "-m", "streams.cli", "run", *named, "--kafka", brokers, *arguments]
+        command = [sys.executable, "-m", "streams", "run", *named, "--kafka", brokers, *arguments]
         environment = {
             **os.environ,
             "FORESHOCK_KAFKA__PREFIX": self.settings.prefix,
@@ -102,9 +106,15 @@ class Deployed:
         self._folder.cleanup()
 
 
+def forget_groups(admin: KafkaAdminClient, names: Iterable[str]) -> None:
+    """Delete these consumer groups, where they are: their next members begin at the beginning."""
+    there = {group["group_id"] for group in admin.list_groups()}
+    admin.delete_groups([name for name in names if name in there])
+
+
 @contextlib.contextmanager
-def make_topic(settings: KafkaSettings, name: str, compacted: bool = False) -> Iterator[str]:
-    """A topic of a contender's own, gone after the block; `name` as on the cluster."""
+def make_topic(settings: KafkaSettings, name: str, compacted: bool = False, group: str = "") -> Iterator[str]:
+    """A topic of a contender's own, and perhaps its group: gone after the block. `name` as on the cluster."""
     admin = open_admin(settings)
     policy = {"cleanup.policy": "compact"} if compacted else {}
     configs = {**policy, "max.message.bytes": str(4 * 1024 * 1024)}
@@ -115,4 +125,5 @@ def make_topic(settings: KafkaSettings, name: str, compacted: bool = False) -> I
         yield name
     finally:
         admin.delete_topics([name])
+        forget_groups(admin, [group])
         admin.close()

@@ -135,7 +135,8 @@ def _python(module: str, *words: object, peer: bool = False) -> list[str]:
 
 def _host_floor(field: _Field) -> Measured:
     broker, _ = field.place
-    with make_topic(field.settings, field.settings.changelog(STEP), compacted=True):
+    changelog, group = field.settings.changelog(STEP), field.settings.group(STEP)
+    with make_topic(field.settings, changelog, compacted=True, group=group):
         return said(_python("host_floor", broker, field.settings.prefix, field.warm, field.lines), _log(field, "floor"))
 
 
