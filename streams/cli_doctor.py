@@ -12,6 +12,7 @@ from connectors.open_log import configured_cluster
 from connectors.settings import read_settings
 from connectors.where import Where
 from models.errors import ConfigError
+from streams.cli_where import quiet_clients
 from streams.doctor import Finding
 from streams.rendering import note, put, put_json, shown
 
@@ -21,18 +22,23 @@ __all__ = ["doctor"]
 def doctor(where: Where, *, as_json: bool) -> None:
     """Make all checks; each is shown as soon as it is made."""
     levels = []
-    for finding in _examine(where):
-        levels.append(finding.level)
-        if as_json:
-            put_json(finding._asdict())
-        else:
-            put(shown(f"{finding.level:<4}  {finding.check}: {finding.said}"))
-            if finding.advice and finding.level != "ok":
-                put(shown(f"      {finding.advice}"))
+    with quiet_clients():
+        for finding in _examine(where):
+            levels.append(finding.level)
+            _show(finding, as_json)
     failed, warned = levels.count("fail"), levels.count("warn")
     note(f"{len(levels)} checks: {failed or 'nothing'} failed" + (f", {warned} to look at" if warned else ""))
     if failed:
         sys.exit(1)
+
+
+def _show(finding: Finding, as_json: bool) -> None:
+    if as_json:
+        put_json(finding._asdict())
+        return
+    put(shown(f"{finding.level:<4}  {finding.check}: {finding.said}"))
+    if finding.advice and finding.level != "ok":
+        put(shown(f"      {finding.advice}"))
 
 
 def _examine(where: Where) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from connectors.where import Where
 from streams.cli_where import opened
 from streams.lag import LagReport, Watermarks, measure_lag
-from streams.rendering import put, put_json, put_table, time_text
+from streams.rendering import put, put_json, put_table, seconds_text, time_text
 
 __all__ = ["lag"]
 
@@ -78,4 +78,4 @@ def _json(report: LagReport) -> dict[str, Any]:
 
 
 def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f} s"
+    return "-" if value is None else seconds_text(value)

@@ -5,6 +5,7 @@ In: a `Where`, a span or a time as people write them. Out: an opened log, millis
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from connectors.where import Where
 from streams.reading import ReadableLog, Recent
 from streams.rendering import note, shown, time_text
 
-__all__ = ["opened", "parse_moment", "recent", "say_what_is_cut", "since_of"]
+__all__ = ["opened", "parse_moment", "quiet_clients", "recent", "say_what_is_cut", "since_of"]
 
 _SPAN: Final = re.compile(r"(\d{1,6})([smhd])")
 _UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -29,13 +30,30 @@ _EVERYTHING: Final = "all"
 @contextmanager
 def opened(where: Where, *, append: bool = False) -> Iterator[SharedLog]:
     """The log that is meant, open until the block ends; said on stderr where another could have been meant."""
-    log, remark = open_log(where, append=append)
+    with quiet_clients():
+        log, remark = open_log(where, append=append)
+        try:
+            if remark:
+                note(f"foreshock: {remark}")
+            yield log
+        finally:
+            log.close()
+
+
+@contextmanager
+def quiet_clients() -> Iterator[None]:
+    """Until the block ends Kafka's clients keep their warnings to themselves: what goes wrong comes as an error that
+    says what to do, and what they say besides (that a Faust member's metadata is not theirs) is none of a person's.
+    """
+    loggers = [logging.getLogger(name) for name in ("kafka", "aiokafka")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
-        if remark:
-            note(f"foreshock: {remark}")
-        yield log
+        yield
     finally:
-        log.close()
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def parse_moment(text: str, now: int, option: str, *, ago: bool) -> int:

@@ -17,7 +17,7 @@ from streams.catalog import standing_version, version_of
 from streams.dead_letters import read_letters
 from streams.lag import PartitionLag, Watermarks, partition_lags
 from streams.reading import Recent
-from streams.rendering import time_text
+from streams.rendering import seconds_text, time_text
 
 __all__ = [
     "Finding",
@@ -78,7 +78,7 @@ def check_watermarks(log: SharedLog) -> Finding:
     if not marks:
         return Finding(name, "ok", "no lines yet")
     worst = max(marks, key=lambda mark: mark.delay_seconds or 0.0)
-    behind = f"{worst.delay_seconds:.1f} s behind now on partition {worst.partition}"
+    behind = f"{seconds_text(worst.delay_seconds or 0.0)} behind now on partition {worst.partition}"
     if (worst.delay_seconds or 0.0) > _LATE_SECONDS:
         advice = "Look whether ingest runs and its inputs grow: `foreshock lag`, `foreshock tap logs --follow`."
         return Finding(name, "warn", f"sources are complete only up to {behind}", advice)
@@ -113,7 +113,7 @@ def check_clock(newest: int, now: int) -> Finding:
     ahead = (newest - now) / 1_000
     if ahead > _AHEAD_SECONDS:
         advice = "Synchronise the clocks of this machine and of the brokers (NTP): expiries are judged by both."
-        return Finding("clock", "warn", f"the log's clock is {ahead:.1f} s ahead of this machine's", advice)
+        return Finding("clock", "warn", f"the log's clock is {seconds_text(ahead)} ahead of this machine's", advice)
     return Finding("clock", "ok", f"not ahead of this machine's; the newest record is of {time_text(newest)}")
 
 
@@ -133,7 +133,7 @@ def _how_far(group: Group, rows: Sequence[PartitionLag], records: int, oldest: f
     idle = [str(row.partition) for row in rows if not row.member]
     if idle:
         return Finding(name, "warn", f"nobody has partitions {', '.join(idle)}", "Look again in a few seconds.")
-    said = f"{records} records, the oldest for {oldest:.1f} s"
+    said = f"{records} records, the oldest for {seconds_text(oldest)}"
     if oldest <= _LATE_SECONDS:
         return Finding(name, "ok", said)
     advice = (

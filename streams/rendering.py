@@ -30,6 +30,7 @@ __all__ = [
     "put_table",
     "raw_text",
     "redacted",
+    "seconds_text",
     "shown",
     "time_text",
 ]
@@ -118,6 +119,15 @@ def time_text(at: int) -> str:
     except (OverflowError, OSError, ValueError):
         return f"{at} ms"
     return f"{moment:%Y-%m-%d %H:%M:%S}.{at % 1_000:03d}Z"
+
+
+def seconds_text(seconds: float) -> str:
+    """A length of time for people: `3.7 s`, `12.0 min`, `5.2 h`, `322.7 d`."""
+    size = abs(seconds)
+    for unit, length, most in (("s", 1, 120), ("min", 60, 7_200), ("h", 3_600, 172_800)):
+        if size < most:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds / 86_400:.1f} d"
 
 
 def _console(file: Any) -> Console:

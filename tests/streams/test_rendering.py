@@ -10,7 +10,7 @@ from unittest import mock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.rendering import clean, put, put_json, put_table, redacted, shown, time_text
+from streams.rendering import clean, put, put_json, put_table, redacted, seconds_text, shown, time_text
 
 TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 
@@ -68,3 +68,8 @@ def test_a_pipe_gets_plain_text_that_is_never_folded(capsys):
 def test_times_are_utc_with_milliseconds_and_impossible_ones_stay_numbers():
     assert time_text(1_790_000_000_250) == "2026-09-21 14:13:20.250Z"
     assert time_text(10**20) == f"{10**20} ms"
+
+
+def test_lengths_of_time_are_told_in_the_unit_that_fits():
+    told = [seconds_text(value) for value in (0, 3.72, -4, 119.9, 720, 18_720, 27_881_280)]
+    assert told == ["0.0 s", "3.7 s", "-4.0 s", "119.9 s", "12.0 min", "5.2 h", "322.7 d"]
