@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from models.errors import ConfigError
 
-__all__ = ["PLAN_NOTICE_MS", "Pace", "PacedClock", "VirtualClock", "WallClock", "write_plan"]
+__all__ = ["PLAN_NOTICE_MS", "Pace", "PacedClock", "VirtualClock", "WallClock", "virtual_time", "write_plan"]
 
 PLAN_NOTICE_MS: Final = 200
 """A pace that is added to a plan in a file must begin at least this much later: every process has read it by then."""
@@ -86,11 +86,7 @@ class PacedClock:
         """The present (ms), virtual."""
         wall = time.time_ns() // 1_000_000
         self._look(wall)
-        pace = self._paces[0]
-        for later in self._paces[1:]:
-            if later.wall <= wall:
-                pace = later
-        return pace.virtual + int(max(wall - pace.wall, 0) * pace.speed)
+        return virtual_time(self._paces, wall)
 
     def _look(self, wall: int) -> None:
         """Read the file again where it has changed."""
@@ -108,6 +104,15 @@ class PacedClock:
                 raise ConfigError(
                     f"the clock's plan cannot be read ({error})", key="kafka.clock", advice=advice
                 ) from error
+
+
+def virtual_time(paces: Sequence[Pace], wall: int) -> int:
+    """What a plan says at that time of the machine (ms)."""
+    pace = paces[0]
+    for later in paces[1:]:
+        if later.wall <= wall:
+            pace = later
+    return pace.virtual + int(max(wall - pace.wall, 0) * pace.speed)
 
 
 def write_plan(path: Path, paces: Sequence[Pace]) -> None:

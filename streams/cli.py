@@ -158,12 +158,23 @@ def init(
 
 @app.command()
 def demo(
+    address: Annotated[
+        str, typer.Argument(metavar="[ADDR]", help="With --kafka: host:port of a broker (default: one is started).")
+    ] = "",
     data: Annotated[
         Path, typer.Option("--data", help="A folder of the demo's own: made, or emptied first.")
     ] = DEMO_FOLDER,
     fast: Annotated[bool, typer.Option("--fast", help="Without pacing.")] = False,
+    on_kafka: Annotated[bool, typer.Option("--kafka", help="Through all roles as processes on Kafka.")] = False,
 ) -> None:
     """Play two stories in a simulated shop: a failure prevented, and a lost instance recovered."""
+    if on_kafka:
+        from streams import demo_kafka_view
+
+        demo_kafka_view.show_kafka_demo(address)
+        return
+    if address:
+        raise typer.BadParameter("an address needs --kafka", param_hint="ADDR")
     from streams import demo_view
 
     demo_view.show_demo(data, fast=fast)

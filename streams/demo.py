@@ -7,10 +7,11 @@ really failed in each comes from the world itself, not from Foreshock.
 from __future__ import annotations
 
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple
 
 from connectors.codec import decode_record
 from connectors.data_folder import LOCK, hold
@@ -19,8 +20,10 @@ from connectors.runbooks import load_runbooks
 from connectors.settings import Configuration, InputSettings, Settings
 from connectors.simulator_spec import SimulatorSpec, parse_simulator_spec
 from connectors.world_shop import simulated_catalog
+from connectors.world_state import Failure
 from models.catalog import Catalog
 from models.errors import ConfigError
+from models.event import Event
 from models.incident import Incident
 from models.log import Severity
 from models.policy import Mode, Policy
@@ -29,17 +32,31 @@ from models.template import TemplateCounts
 from streams.story import Moment, tell
 from streams.wiring import RUNBOOKS, Opening, Pipeline
 
-__all__ = ["Demo", "Side", "Truth", "prepare"]
+__all__ = [
+    "DEMO_WORLD",
+    "FORK_AT",
+    "TOLD",
+    "Demo",
+    "PipelineSide",
+    "Side",
+    "Truth",
+    "demo_catalog",
+    "prepare",
+    "truths",
+]
 
 SEED: Final = 7
 DECLARED: Final = Prior(ok=7, bad=1)
 """What the demo's operator believes of every runbook: as if seven outcomes had been good and one bad."""
-WORLD: Final = f"sim:{SEED}?hours=8.5&faults=pool_leak@05:10,hotfix@05:55,pool_leak@07:00,instance_terminated@08:00"
+DEMO_WORLD: Final = (
+    f"sim:{SEED}?hours=8.5&faults=pool_leak@05:10,hotfix@05:55,pool_leak@07:00,instance_terminated@08:00"
+)
 """Five hours to learn what is normal; a leak that people mend after it failed; the same leak again; a lost instance."""
 FORK_AT: Final = 6 * 3_600_000 + 55 * 60_000
-_TOLD: Final = frozenset(
+TOLD: Final = frozenset(
     ("anomalies", "signals", "incidents", "predictions", "alerts", "commands", "journal", "history")
 )
+"""The topics whose events may be moments."""
 _MARK: Final = "made-by-foreshock-demo"
 
 
@@ -51,55 +68,49 @@ class Truth(NamedTuple):
     cause: str
 
 
-@dataclass(slots=True)
-class Side:
-    """One of the two worlds: its pipeline, and what is known of it so far."""
+class Side(ABC):
+    """One of the two worlds, and what is known of it so far. `errors`: lines of severity ERROR or worse, by minute
+    since the epoch.
+    """
 
-    name: str
-    pipeline: Pipeline
-    moments: list[Moment] = field(default_factory=list)
-    errors: dict[int, int] = field(default_factory=dict)
-    """Lines of severity ERROR or worse, by minute since the epoch."""
-    _told: set[tuple[str, str, str]] = field(default_factory=set)
-    _cids: dict[str, str] = field(default_factory=dict)
-    _failed_before: int = 0
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.moments: list[Moment] = []
+        self.errors: dict[int, int] = {}
+        self._told: set[tuple[str, str, str]] = set()
+        self._cids: dict[str, str] = {}
 
-    def part(self) -> None:
-        """From here on this world is one of two: what failed before is the past of both."""
-        simulation = self.pipeline.simulation
-        self._failed_before = len(simulation.world.failures) if simulation else 0
+    @property
+    @abstractmethod
+    def failures(self) -> list[Truth]:
+        """What really failed since the worlds parted, as the world itself knows."""
+
+    @property
+    @abstractmethod
+    def now(self) -> int:
+        """The world's time (ms)."""
 
     def cid_of(self, moment: Moment) -> str:
         """The incident a moment belongs to, an anomaly's too; "" where there is none."""
         return moment.cid or self._cids.get(moment.subject, "")
 
     def see(self, records: Sequence[Record]) -> None:
-        """An observer of the side's host."""
+        """Take in what was committed, in order."""
         for record in records:
             if record.topic == "counts":
                 self._count(record)
-            elif record.topic in _TOLD:
+            elif record.topic in TOLD:
                 event = decode_record(record)
-                if record.topic == "signals" and event.type == "anomaly":
-                    continue  # it was told from `anomalies`
-                moment = tell(event)
-                if moment is not None and (moment.cid, moment.verb, moment.subject) not in self._told:
-                    self._told.add((moment.cid, moment.verb, moment.subject))
-                    self.moments.append(moment)
-                if isinstance(event.data, Incident):
-                    self._cids.update((signal.anomaly_id, event.data.correlation_id) for signal in event.data.signals)
+                if record.topic != "signals" or event.type != "anomaly":  # that was told from `anomalies`
+                    self._hear(event)
 
-    @property
-    def failures(self) -> list[Truth]:
-        """What really failed since the worlds parted, as the world itself knows."""
-        simulation = self.pipeline.simulation
-        failures = simulation.world.failures[self._failed_before :] if simulation else []
-        return [Truth(each.at, f"{each.service} {each.kind}", each.cause) for each in failures]
-
-    @property
-    def now(self) -> int:
-        """The world's time (ms)."""
-        return self.pipeline.host.clock.now()
+    def _hear(self, event: Event[Any]) -> None:
+        moment = tell(event)
+        if moment is not None and (moment.cid, moment.verb, moment.subject) not in self._told:
+            self._told.add((moment.cid, moment.verb, moment.subject))
+            self.moments.append(moment)
+        if isinstance(event.data, Incident):
+            self._cids.update((signal.anomaly_id, event.data.correlation_id) for signal in event.data.signals)
 
     def _count(self, record: Record) -> None:
         data = decode_record(record).data
@@ -109,6 +120,31 @@ class Side:
             for place, bucket, lines in zip(section.template, section.bucket, section.n, strict=True):
                 if section.templates[place].severity >= Severity.ERROR:
                     self.errors[bucket // 6] = self.errors.get(bucket // 6, 0) + lines
+
+
+class PipelineSide(Side):
+    """A world in this process, with its own pipeline."""
+
+    def __init__(self, name: str, pipeline: Pipeline) -> None:
+        super().__init__(name)
+        self.pipeline = pipeline
+        self._failed_before = 0
+
+    def part(self) -> None:
+        """From here on this world is one of two: what failed before is the past of both."""
+        simulation = self.pipeline.simulation
+        self._failed_before = len(simulation.world.failures) if simulation else 0
+
+    @property
+    def failures(self) -> list[Truth]:
+        """See Side."""
+        simulation = self.pipeline.simulation
+        return truths(simulation.world.failures[self._failed_before :]) if simulation else []
+
+    @property
+    def now(self) -> int:
+        """See Side."""
+        return self.pipeline.host.clock.now()
 
 
 @dataclass(slots=True)
@@ -148,13 +184,18 @@ class Demo:
             for side in sides:
                 side.pipeline.host.finish()
 
-    def _open(self, name: str, data: Path, *, acting: bool) -> Side:
+    def _open(self, name: str, data: Path, *, acting: bool) -> PipelineSide:
         catalog = demo_catalog(self.spec, acting=acting)
-        settings = Settings.model_construct(inputs=(InputSettings(path=WORLD),))
+        settings = Settings.model_construct(inputs=(InputSettings(path=DEMO_WORLD),))
         configuration = Configuration(file="", data=data, settings=settings, catalog=catalog)
-        side = Side(name, Pipeline(configuration, Opening()))
+        side = PipelineSide(name, Pipeline(configuration, Opening()))
         side.pipeline.host.observe(side.see)
         return side
+
+
+def truths(failures: Sequence[Failure]) -> list[Truth]:
+    """A world's own record of what failed, in the demo's words."""
+    return [Truth(each.at, f"{each.service} {each.kind}", each.cause) for each in failures]
 
 
 def demo_catalog(spec: SimulatorSpec, *, acting: bool) -> Catalog:
@@ -179,4 +220,4 @@ def prepare(folder: Path) -> Demo:
         elif child.name != LOCK:
             child.unlink()
     (folder / _MARK).touch()
-    return Demo(folder, parse_simulator_spec(WORLD), held)
+    return Demo(folder, parse_simulator_spec(DEMO_WORLD), held)

@@ -26,7 +26,7 @@ from streams.demo import Demo, Side, Truth, prepare
 from streams.rendering import shown
 from streams.story import Moment
 
-__all__ = ["show_demo"]
+__all__ = ["PlainNews", "picture", "show_demo", "tell_incidents", "tell_truth"]
 
 _SECONDS: Final = 50.0
 """The demo is paced to end by then, where the machine is quick enough."""
@@ -107,35 +107,58 @@ def _play_live(console: Console, demo: Demo, deadline: float) -> tuple[Side, Sid
             time.sleep(min(max(0.0, deadline - time.monotonic()) / left, 0.04))
             if time.monotonic() - drawn >= _FRAME:
                 drawn = time.monotonic()
-                live.update(_picture(sides, console), refresh=True)
+                live.update(picture(sides, console), refresh=True)
         assert sides is not None
-        live.update(_picture(sides, console), refresh=True)
+        live.update(picture(sides, console), refresh=True)
     return sides
 
 
 def _play_plain(console: Console, demo: Demo, before: Sequence[Moment]) -> tuple[Side, Side]:
-    def put(line: str) -> None:
-        console.print(line, soft_wrap=True, markup=False)
-
-    for moment in before:
-        put(_plain("both", moment))
+    news = PlainNews(console)
+    news.put_shared(before)
     sides: tuple[Side, Side] | None = None
-    told = [0, 0]
-    failed = [0, 0]
     for sides in demo.play():
-        for number, side in enumerate(sides):
-            failures, moments = side.failures[failed[number] :], side.moments[told[number] :]
-            for truth in failures:
-                put(_plain_truth(side.name, truth))
-            for moment in moments:
-                put(_plain(side.name, moment))
-            failed[number] += len(failures)
-            told[number] += len(moments)
+        news.put(sides)
     assert sides is not None
     return sides
 
 
-def _picture(sides: tuple[Side, Side], console: Console) -> RenderableType:
+class PlainNews:
+    """Prints each moment and failure of both worlds once, a line each."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._told: dict[str, int] = {}
+        self._failed: dict[str, int] = {}
+
+    def put_shared(self, moments: Sequence[Moment]) -> None:
+        """Moments of the past that both worlds share."""
+        for moment in moments:
+            self._line(_plain("both", moment))
+
+    def skip(self, sides: Sequence[Side]) -> None:
+        """What is known of each has been told."""
+        for side in sides:
+            self._failed[side.name], self._told[side.name] = len(side.failures), len(side.moments)
+
+    def put(self, sides: Sequence[Side]) -> None:
+        """What is new in each."""
+        for side in sides:
+            failed, told = self._failed.get(side.name, 0), self._told.get(side.name, 0)
+            failures, moments = side.failures[failed:], side.moments[told:]
+            for truth in failures:
+                self._line(_plain_failure(side.name, truth))
+            for moment in moments:
+                self._line(_plain(side.name, moment))
+            self._failed[side.name] = failed + len(failures)
+            self._told[side.name] = told + len(moments)
+
+    def _line(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True, markup=False)
+
+
+def picture(sides: tuple[Side, Side], console: Console) -> RenderableType:
+    """Both worlds at this moment, to fit the terminal."""
     beside = console.width >= _SIDE_BY_SIDE
     width = console.width // 2 - 1 if beside else console.width
     lines = console.height - 2 if beside else (console.height - 2) // 2
@@ -191,24 +214,28 @@ def _bars(counts: Sequence[int], top: int) -> str:
 
 
 def _conclude(console: Console, demo: Demo, sides: tuple[Side, Side]) -> None:
+    tell_incidents(console, sides[0])
+    tell_truth(console, sides)
+    console.print("Try next:")
+    cids = [cid for cid, _ in _by_incident(sides[0])]
+    for command in _next_commands(demo.acting_folder, cids):
+        console.print(f"  {command}", soft_wrap=True)
+
+
+def tell_incidents(console: Console, side: Side) -> None:
+    """A table of what happened when, in the incidents in which something was ordered."""
     table = Table(title="What happened when", box=box.SIMPLE, title_justify="left")
     for name in ("time", "verb", "what"):
         table.add_column(name, no_wrap=name != "what", overflow="fold")
-    for cid, moments in _by_incident(sides[0]):
+    for cid, moments in _by_incident(side):
         table.add_section()
         table.add_row("", "[bold]incident", f"[bold]{cid}")
         for moment in moments:
             table.add_row(_clock(moment.at), moment.verb, Text(shown(moment.text)))
     console.print(table)
-    _tell_truth(console, sides)
-    console.print("Try next:")
-    cids = [cid for cid, _ in _by_incident(sides[0])]
-    data = demo.acting_folder
-    for command in _next_commands(data, cids):
-        console.print(f"  {command}", soft_wrap=True)
 
 
-def _tell_truth(console: Console, sides: tuple[Side, Side]) -> None:
+def tell_truth(console: Console, sides: tuple[Side, Side]) -> None:
     """What failed in which world since the two parted, as the worlds themselves know it."""
     table = Table(title="What really failed, told by the worlds themselves", box=box.SIMPLE, title_justify="left")
     for name in ("time", "what", *(side.name for side in sides)):
@@ -247,7 +274,7 @@ def _plain(side: str, moment: Moment) -> str:
     return f"{_clock(moment.at)}  {side:<15} {moment.verb:<8} {shown(moment.text)}"
 
 
-def _plain_truth(side: str, truth: Truth) -> str:
+def _plain_failure(side: str, truth: Truth) -> str:
     return f"{_clock(truth.at)}  {side:<15} {'WORLD':<8} FAILED: {_words(truth.what)} ({_words(truth.cause)})"
 
 
