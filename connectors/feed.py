@@ -198,20 +198,28 @@ class Feed:
             self._skew = newest - (self.tail.modified_at or now)
         return now + self._skew - LATENESS_MS
 
+    def location(self, cursor: Cursor) -> tuple[str, int, int]:  # noqa: ARG002 - for those that are in a log
+        """Topic, partition and offset of what ends at `cursor`; ("", -1, -1) for what is in no log."""
+        return "", -1, -1
+
+    def hold_lines(self, data: bytes, offset: int, now: int, steps: NDArray[np.int64] | None = None) -> None:
+        """Decode whole lines that begin at `offset`. `steps`: see Held."""
+        place = self._place(offset)
+        lines = decode_lines(data, LineRules(self.tail.modified_at or now, self._zone), self._memory)
+        newest = steady_newest(lines.times, self._read_newest)
+        reported = -1 if self._noted or not lines.future else lines.future[0]
+        self._noted |= reported >= 0
+        self._read_newest = int(newest[-1])
+        self._held.append(Held(lines, newest, place, self.tail.head, reported, steps))
+        self.counters.update(lines.counts)
+        self.counters.update(lines.dropped.values())
+        self.counters["lines"] += len(lines.messages)
+        self.counters["records"] += len(lines.messages) - len(lines.dropped)
+        self.counters["truncated"] += len(lines.truncated)
+
     def _hold(self, blocks: list[Block], now: int) -> None:
         for block in blocks:
-            place = self._place(block.base)
-            lines = decode_lines(block.data, LineRules(self.tail.modified_at or now, self._zone), self._memory)
-            newest = steady_newest(lines.times, self._read_newest)
-            reported = -1 if self._noted or not lines.future else lines.future[0]
-            self._noted |= reported >= 0
-            self._read_newest = int(newest[-1])
-            self._held.append(Held(lines, newest, place, self.tail.head, reported))
-            self.counters.update(lines.counts)
-            self.counters.update(lines.dropped.values())
-            self.counters["lines"] += len(lines.messages)
-            self.counters["records"] += len(lines.messages) - len(lines.dropped)
-            self.counters["truncated"] += len(lines.truncated)
+            self.hold_lines(block.data, block.base, now)
 
     def _place(self, offset: int) -> Cursor:
         """Before the line at `offset`, after all that was read."""

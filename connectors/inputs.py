@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from connectors.batcher import Batcher
 from connectors.codec import encode
 from connectors.feed import Feed, Slice
+from connectors.kafka_settings import KafkaSettings
 from connectors.ports import Outbound
 from connectors.progress import Progress
 from models.audit import DeadLetter
@@ -50,6 +51,7 @@ class InputOptions:
     region: str = ""
     given: Progress | None = None
     origin: str = ""
+    kafka: KafkaSettings = field(default_factory=KafkaSettings)
 
 
 class LineSource:
@@ -234,9 +236,10 @@ class LineSource:
                 )
             )
         binary = [row for row, why in sorted(lines.dropped.items()) if why == "binary" and first <= row < piece.stop]
-        if binary:
-            detail = f"{len(binary)} lines of bytes that are no text, the first of them here; they were left out"
-            letters.append(self._letter(piece.feed, "binary_line", detail, lines.messages[binary[0]], binary[0], piece))
+        detail = f"{len(binary)} lines of bytes that are no text, the first of them here; they were left out"
+        located = piece.feed.location(piece.before)[0] != ""  # what is in a log is found again, each by itself
+        for row in binary if located else binary[:1]:
+            letters.append(self._letter(piece.feed, "binary_line", detail, lines.messages[row], row, piece))
         return letters
 
     def _first_unreported(self, piece: Slice) -> int:
@@ -254,9 +257,13 @@ class LineSource:
         self, feed: Feed, reason: str, detail: str, raw: bytes, row: int = -1, piece: Slice | None = None
     ) -> Outbound:
         cursor = feed.cursor if piece is None else piece.held.cursor(row) if row else piece.before
+        topic, partition, offset = feed.location(piece.held.cursor(row + 1)) if piece is not None else ("", -1, -1)
         letter = DeadLetter(
             reason=reason,
             detail=detail,
+            topic=topic,
+            partition=partition,
+            offset=offset,
             source_id=feed.source_id,
             cursor=str(cursor),
             raw=base64.b64encode(raw[:_RAW_BYTES]).decode(),

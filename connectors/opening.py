@@ -1,4 +1,4 @@
-"""From what a person names to a source. In: paths and `-`, options. Out: a LineSource, or ConfigError."""
+"""From what a person names to a source. In: paths, `-`, `kafka:TOPIC`, options. Out: a LineSource, or ConfigError."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from models.timestamp import Zone, utc
 
 __all__ = ["open_inputs", "service_of", "source_ids", "zone_of"]
 
+_KAFKA = "kafka:"
 _FIELD = re.compile(r"\\\{service\\\}")
 _ROTATED = re.compile(r"(?:[.-]\d{4}-?\d\d-?\d\d\S*|\.\d{1,4})$")
 
@@ -31,7 +32,8 @@ def open_inputs(
     timezone: str = "",
     resume: Mapping[str, str] | None = None,
 ) -> LineSource:
-    """Open every input (`-`: standard input) where `resume` (source id to cursor: see sources.Source.cursors) left off.
+    """Open every input (`-`: standard input; `kafka:TOPIC`: see kafka_source.py) where `resume` (source id to cursor:
+    see sources.Source.cursors) left off.
 
     `service` names the service of every line that does not say its own; else `service_pattern` finds it in the path
     (see service_of); else it is the file's stem. `timezone` (an IANA name) is that of times that name none. Raises
@@ -41,10 +43,11 @@ def open_inputs(
     cursors = {name: _cursor(name, text) for name, text in (resume or {}).items()}
     feeds = []
     for name, older in _sources(names).items():
-        source_id = _source_id(name, options.origin)
-        known = [cursors[source_id]] if source_id in cursors else []
-        if options.given is not None:
-            known = options.given.cursors(source_id)
+        if name.startswith(_KAFKA):
+            feeds += _open_partitions(name, options, (service, zone), cursors)
+            continue
+        source_id = _named(STDIN if name == "-" else source_id_of(name), options)
+        known = _known(source_id, options, cursors)
         if name == "-":
             # what a pipe brings after a restart is another stream: its times do not go on from the last one
             pipe = PipeTail(source_id=source_id, resume=known[-1] if known else None)
@@ -60,9 +63,17 @@ def open_inputs(
     return LineSource(feeds, options)
 
 
-def source_ids(names: Sequence[str], origin: str = "") -> list[str]:
+def source_ids(names: Sequence[str], options: InputOptions) -> list[str]:
     """What these inputs will be called in the log."""
-    return [_source_id(name, origin) for name in _sources(names)]
+    found = []
+    for name in _sources(names):
+        if name.startswith(_KAFKA):
+            from connectors.kafka_source import topic_source_ids
+
+            found += topic_source_ids(name, options.kafka)
+        else:
+            found.append(STDIN if name == "-" else source_id_of(name))
+    return [_named(each, options) for each in found]
 
 
 def service_of(path: str, pattern: str = "") -> str:
@@ -98,17 +109,41 @@ def zone_of(name: str) -> Zone:
     return offset
 
 
+def _is_path(name: str) -> bool:
+    return name != "-" and not name.startswith(_KAFKA)
+
+
 def _sources(names: Sequence[str]) -> dict[str, list[str]]:
     """Each input once, with those of its rotated siblings that were named too, oldest first."""
-    given = list(dict.fromkeys(name if name == "-" else os.path.abspath(name) for name in names))
-    siblings = {name: [path for path in rotated_siblings(name) if path in given] for name in given if name != "-"}
+    given = list(dict.fromkeys(os.path.abspath(name) if _is_path(name) else name for name in names))
+    siblings = {name: [path for path in rotated_siblings(name) if path in given] for name in given if _is_path(name)}
     inner = {path for older in siblings.values() for path in older}
     return {name: siblings.get(name, []) for name in given if name not in inner}
 
 
-def _source_id(name: str, origin: str) -> str:
-    own = STDIN if name == "-" else source_id_of(name)
-    return f"{origin}:{own}" if origin else own
+def _named(source_id: str, options: InputOptions) -> str:
+    return f"{options.origin}:{source_id}" if options.origin else source_id
+
+
+def _known(source_id: str, options: InputOptions, cursors: Mapping[str, Cursor]) -> list[Cursor]:
+    """Where the log is with the source, the least far place first; empty where it is not known."""
+    if options.given is not None:
+        return options.given.cursors(source_id)
+    return [cursors[source_id]] if source_id in cursors else []
+
+
+def _open_partitions(
+    name: str, options: InputOptions, about: tuple[str, Zone], cursors: Mapping[str, Cursor]
+) -> list[Feed]:
+    from connectors.kafka_source import KafkaTopic, open_topic  # Kafka's client takes as long to import as all else
+
+    topic = KafkaTopic(name, options.kafka, once=options.once)
+    feeds = []
+    for partition in topic.partitions:
+        source_id = _named(f"{name}/{partition}", options)
+        known = _known(source_id, options, cursors)
+        feeds.append(open_topic(topic, partition, source_id, about, known[0] if known else None))
+    return feeds
 
 
 def _open_file(name: str, older: Sequence[str], known: Sequence[Cursor], once: bool) -> tuple[FileTail, Cursor | None]:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Final
 
@@ -69,7 +69,6 @@ class Ingest:
         self._kafka = settings.kafka
         self.folder = configuration.data / "ingest"
         self._heartbeat = Heartbeat(settings.heartbeat, "ingest")
-        names = source_ids([item.path for item in settings.inputs], options.name)
         virtual = bool(settings.kafka.clock)
         with ExitStack() as stack:
             stack.enter_context(hold(self.folder))
@@ -79,11 +78,15 @@ class Ingest:
             self._log_id = self._log.log_id("logs")
             first = take_over(settings.kafka, producer, options.name, self._log.partitions("logs"))
             self._hint = self._known_hint()
-            logged = self._look_up([] if first else names)
+            about = _input_options(configuration, options)
+            names = source_ids([] if first else [item.path for item in settings.inputs], about)
+            logged = self._look_up(names)
             self.spool = stack.enter_context(closing(Spool(self.folder / "spool", options.spool_bytes)))
             given = self._take_spool(logged)
             self._clock: Clock = PacedClock(settings.kafka.clock) if virtual else WallClock()
-            self.source = stack.enter_context(closing(_open_source(configuration, options, given)))
+            self.source = stack.enter_context(
+                closing(_open_source(configuration, replace(about, partitions=given.partitions, given=given)))
+            )
             self.sender = KafkaSender(
                 settings.kafka,
                 producer,
@@ -202,25 +205,27 @@ class Ingest:
             write_hint(self.folder / _HINT, self._hint)
 
 
-def _open_source(configuration: Configuration, options: IngestOptions, given: Progress) -> LineSource:
+def _input_options(configuration: Configuration, options: IngestOptions) -> InputOptions:
     settings = configuration.settings
-    common = InputOptions(
-        partitions=given.partitions,
+    return InputOptions(
         once=options.once,
         span_ms=min(_SPAN_MS, int(settings.detection.stall_seconds * 500)),
         run=settings.kafka.run,
         region=settings.region,
-        given=given,
         origin=options.name,
+        kafka=settings.kafka,
     )
+
+
+def _open_source(configuration: Configuration, about: InputOptions) -> LineSource:
     opened = [
         open_inputs(
             [item.path],
-            common,
+            about,
             service=item.service,
             service_pattern=item.service_pattern,
             timezone=item.timezone,
         )
-        for item in settings.inputs
+        for item in configuration.settings.inputs
     ]
-    return LineSource([feed for each in opened for feed in each.feeds], common)
+    return LineSource([feed for each in opened for feed in each.feeds], about)
