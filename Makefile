@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: demo kafka test lint bench bench-kafka lock clean
+.PHONY: demo kafka test test-docker lint bench bench-kafka lock clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +25,12 @@ kafka: $(VENV)/.installed
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+# Needs a Docker engine with `docker compose` or docker-compose. The compose file for real, then one of the tests of Kafka
+# on a broker in a container of its own.
+test-docker: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -s -m docker tests/docker $(PYTEST_ARGS)
+	FORESHOCK_TEST_DOCKER=1 $(BIN)/python -m pytest tests/connectors/test_kafka_log.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -1,10 +1,11 @@
 """A real broker for tests: a pytest plugin (tests/conftest.py names it), and helpers.
 
-`kafka` (session): a bootstrap address. That of FORESHOCK_TEST_KAFKA where it is set (a broker in Docker, say); else a
-local broker where Java 17 and Maven are; else the test is skipped with the reason, and fails where CI is set. All
-workers of pytest-xdist share one broker: whoever needs it first starts a keeper process (this file as a program),
-every user holds a shared lock on a file, and the keeper stops the broker when it gets the exclusive one. The kernel
-gives up the locks of a worker that dies, and a broker dies with its keeper.
+`kafka` (session): a bootstrap address. That of FORESHOCK_TEST_KAFKA where it is set; where FORESHOCK_TEST_DOCKER is, a
+broker in a container (tests/support/docker_broker.py; one for each worker of pytest-xdist); else a local broker where
+Java 17 and Maven are; else the test is skipped with the reason, and fails where CI is set. All workers of pytest-xdist
+share one local broker: whoever needs it first starts a keeper process (this file as a program), every user holds a
+shared lock on a file, and the keeper stops the broker when it gets the exclusive one. The kernel gives up the locks of
+a worker that dies, and a broker dies with its keeper.
 `prefix`: unique for each test, so that one broker serves all. `kafka_settings`: both as a KafkaSettings.
 `make_topics(settings, partitions)` creates what the product needs. `broker(folder)` is a private one, to kill;
 `cluster(folder)` three; `proxied_broker(folder)` one behind a proxy that can be cut (tests/support/tcp_proxy.py).
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docker_broker import docker_broker
 from kafka import KafkaAdminClient
 from tcp_proxy import TcpProxy
 
@@ -58,6 +60,10 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A broker's bootstrap address, `host:port`."""
     if given := os.environ.get("FORESHOCK_TEST_KAFKA"):
         yield given
+        return
+    if os.environ.get("FORESHOCK_TEST_DOCKER"):
+        with docker_broker() as address:
+            yield address
         return
     require_broker()
     root = tmp_path_factory.getbasetemp()
