@@ -50,14 +50,18 @@ BOOK = runbook(
 
 
 class FileTarget:
-    """The ports Actuator and HealthReader over a folder."""
+    """The ports Actuator and HealthReader over a folder. A call whose intent is not in the journal by then is noted."""
 
     honours_keys = True
 
-    def __init__(self, folder: Path, call_seconds: float = 0.02) -> None:
-        self._calls, self._seconds = folder / "calls", call_seconds
+    def __init__(self, folder: Path, log: KafkaLog, call_seconds: float = 0.2) -> None:
+        self._calls, self._early, self._seconds = folder / "calls", folder / "unjournalled", call_seconds
+        self._journal, self._lock = Tail(log, "journal"), threading.Lock()
 
     def call(self, action: str, target: str, params: Mapping[str, Any], idempotency_key: str) -> Mapping[str, Any]:
+        with self._lock:
+            if idempotency_key not in self._journal.intents():
+                self._early.touch()
         with self._calls.open("ab") as file:  # one write, so that two processes do not mix theirs
             file.write(f"{idempotency_key}\n".encode())
         time.sleep(self._seconds)  # the call takes its time: a kill can come in between
@@ -155,7 +159,12 @@ class Tail:
                 self._next[partition] = page[-1].offset + 1
         return self.events
 
-    def wait(self, count: int, seconds: float = 30) -> list[Event[Any]]:
+    def intents(self) -> set[str]:
+        """Of a journal: the calls of actions that were announced."""
+        entries = [item.data for item in self.look()]
+        return {entry.effect_id for entry in entries if entry.entry == "intent" and entry.call == "call_action"}
+
+    def wait(self, count: int, seconds: float = 60) -> list[Event[Any]]:
         """Each once, as soon as there are `count` different ids."""
         deadline = time.monotonic() + seconds
         while len(found := {event.id: event for event in self.look()}) < count:
@@ -166,7 +175,7 @@ class Tail:
 
 
 def make_worker(settings: KafkaSettings, folder: Path) -> Worker:
-    target, repeated = FileTarget(folder), set[str]()
+    target, repeated = FileTarget(folder, KafkaLog(settings, "target")), set[str]()
     performers = act_performers(target, target, repeated)
     return Worker(settings, PoisonedAct(KEYS, RUN), performers, WallClock(), WorkerOptions(RUN, repeated=repeated))
 
