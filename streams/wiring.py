@@ -162,6 +162,7 @@ class Pipeline:
             span_ms=min(60_000, int(settings.detection.stall_seconds * 500)),
             run=self.folder.run,
             region=settings.region,
+            kafka=settings.kafka,
         )
         opened = [
             open_inputs(
