@@ -320,3 +320,34 @@ def test_a_part_that_contradicts_itself_is_a_dead_letter_before_anything_changes
     with pytest.raises(ContractError, match="generation_invalid"):
         shop.give(part)
     assert shop.state.dump() == before
+
+
+@pytest.mark.parametrize("later", [1, 2])
+def test_no_pair_of_minutes_is_learnt_across_the_minutes_that_nobody_learnt(shop, busier, later):
+    shop.go(later)
+    shop.give(*generation(busier))
+    shop.go(1)
+    slot = shop.state.series.slot_of["t1"]
+    assert shop.state.base.pairs[slot] == busier.base.pairs[busier.series.slot_of["t1"]]
+    shop.go(2)
+    assert shop.state.base.pairs[slot] == busier.base.pairs[busier.series.slot_of["t1"]] + 1
+
+
+def test_after_a_rollback_a_series_that_came_with_the_generation_begins_anew(shop, busier):
+    shop.give(*generation(busier))
+    shop.go(2)
+    slot = shop.state.series.slot_of["t9"]
+    assert shop.state.base.n[slot] > 30
+    shop.give(BaselineRollback(service=SERVICE, by="ada"))
+    shop.go(1)
+    assert shop.state.base.n[slot] == 0
+    shop.go(5, t9=2)
+    assert shop.state.base.n[slot] == 5
+
+
+def test_a_doubled_part_of_what_was_refused_is_not_told_as_a_generation_of_its_own(shop, busier):
+    parts = generation(busier, **REFUSALS["rules_version"])
+    shop.give(*parts, parts[1])
+    assert shop.give(*generation(busier, "g2")) == []
+    shop.go(1)
+    assert [audit.stage for audit in shop.driver.audits] == [Stage.BASELINES_REFUSED, Stage.BASELINES_SWAPPED]
