@@ -32,6 +32,10 @@ test-docker: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -s -m docker tests/docker $(PYTEST_ARGS)
 	FORESHOCK_TEST_DOCKER=1 $(BIN)/python -m pytest tests/connectors/test_kafka_log.py $(PYTEST_ARGS)
 
+# Long campaigns on a real broker: every line once through a dozen disturbances, the same answers with 1, 2 and 4 workers.
+chaos: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m chaos -v --timeout 3600 $(PYTEST_ARGS)
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

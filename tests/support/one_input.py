@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from connectors.ports import Outbound, Record
 from connectors.sqlite_readers import SqliteReaders
 from connectors.world_shop import simulated_catalog
 from models.catalog import Catalog
+from models.decision import Decision
 from models.event import Cause
 from models.incident import Incident
 from streams.case import CaseStep
@@ -47,7 +49,7 @@ _A_MINUTE = 40.0
 
 @dataclass(frozen=True)
 class Answers:
-    """What must be equal: closed anomalies as JSON, incidents as (application, kinds, series, statuses)."""
+    """What must be equal: closed anomalies as JSON; incidents as (application, series with kinds, events, verdicts)."""
 
     closed: Sequence[str]
     incidents: frozenset[Any]
@@ -122,12 +124,12 @@ def embedded_answers(folder: Path, batch: Sequence[Outbound]) -> Answers:
     log = open_reader(folder)
     topics = {
         topic: [record for part in range(PARTITIONS) for record in log.read(topic, part, 0, 10_000_000)]
-        for topic in ("anomalies", "incidents")
+        for topic in ("anomalies", "incidents", "predictions")
     }
-    return answers_of(topics["anomalies"], topics["incidents"])
+    return answers_of(topics["anomalies"], topics["incidents"], topics["predictions"])
 
 
-def answers_of(anomalies: Iterable[Record], incidents: Iterable[Record]) -> Answers:
+def answers_of(anomalies: Iterable[Record], incidents: Iterable[Record], predictions: Iterable[Record]) -> Answers:
     """Of the records of those topics; re-emissions are dropped as a subscriber does."""
     closed = sorted(
         json.dumps(event.data.digest_view(), sort_keys=True)
@@ -138,13 +140,19 @@ def answers_of(anomalies: Iterable[Record], incidents: Iterable[Record]) -> Answ
     for record in unique(incidents):
         data = decode_record(record).data
         last[data.correlation_id] = data
-    return Answers(closed, frozenset(_in_short(incident) for incident in last.values()))
+    verdicts: dict[str, set[str]] = defaultdict(set)
+    for record in unique(predictions):
+        data = decode_record(record).data
+        if isinstance(data, Decision):
+            verdicts[data.correlation_id].add(str(data.verdict))
+    return Answers(closed, frozenset(_in_short(each, verdicts[each.correlation_id]) for each in last.values()))
 
 
-def _in_short(incident: Incident) -> tuple[Any, ...]:
+def _in_short(incident: Incident, verdicts: set[str]) -> tuple[Any, ...]:
+    """Without what depends on which of two signals came first: the primary series, and what is named after it."""
     series = frozenset((signal.service, signal.series, str(signal.kind)) for signal in incident.signals)
     events = frozenset((event.detail_type, event.resource) for event in incident.events)
-    return (incident.application, incident.primary, series, events)
+    return (incident.application, series, events, frozenset(verdicts))
 
 
 def unique(records: Iterable[Record]) -> list[Record]:

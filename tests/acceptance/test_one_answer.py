@@ -1,0 +1,134 @@
+"""One input, one answer: embedded, and on Kafka with one, two and four workers, with cold and with warm memories.
+
+Windows that have closed are told alike, whoever tells them and however fast. What was decided on Kafka is decided again
+by one Unit from the recorded `signals`. Incidents are joined alike where the pipeline keeps pace with the clock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import pytest
+from kafka_broker import make_topics
+from one_input import PARTITIONS, answers_of, embedded_answers, one_input, shop_catalog, unique
+from role_rig import Roles, feed_paced, read_all, wait_until
+
+from connectors.clock import PacedClock
+from connectors.kafka_log import KafkaLog
+from connectors.keys import load_keys
+from models.topics import TOPICS
+from streams.case import CaseStep
+from streams.catalog import publish_catalog
+from streams.inbox_guard import Shard
+from streams.runtime import Unit
+
+FAULTS = "pool_leak@00:40,instance_terminated@00:50"
+LONG_FAULTS = "pool_leak@01:00,instance_terminated@01:25,bad_deploy@01:40"
+ROLES = ("mine", "detect", "respond")
+SPEED = 60.0
+SOON = 8_000
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("input")
+    batch = one_input(folder, 1, FAULTS)
+    return batch, embedded_answers(folder / "embedded", batch)
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("input")
+    batch = one_input(folder, 2, LONG_FAULTS)
+    return batch, embedded_answers(folder / "embedded", batch)
+
+
+class Run:
+    """A deployment fed with the input; `speed` 0: as fast as it can."""
+
+    def __init__(self, folder, settings, batch, speed):
+        now = time.time_ns() // 1_000_000
+        self.plan = f"{now + SOON}:{batch[0].at}:{speed or 1_000}"
+        self.folder, self.settings, self.batch, self.speed = folder, settings, batch, speed
+        make_topics(settings, PARTITIONS)
+        self.log = KafkaLog(settings, "test", virtual=True)
+        publish_catalog(self.log, shop_catalog(), batch[0].at, at_once=False)
+
+    def feed(self):
+        feed_paced(self.log, self.batch, PacedClock(self.plan) if self.speed else None)
+
+    def answers(self):
+        return answers_of(*(read_all(self.log, topic) for topic in ("anomalies", "incidents", "predictions")))
+
+    def case_recomputed(self):
+        """What the case has said on Kafka, and what a Unit says now of the same signals."""
+        keys, log_id = load_keys(self.folder / "data", {}), self.log.log_id("signals")
+        inbox = read_all(self.log, "signals")
+        said = Counter()
+        for partition in range(PARTITIONS):
+            shard = Shard(partition, PARTITIONS, self.settings.run, log_id=log_id)
+            unit = Unit(CaseStep(keys, self.settings.run), shard)
+            for record in inbox:
+                if record.partition == partition:
+                    said.update((out.topic, out.value) for out in unit.apply(record))
+        topics = [name for name, topic in TOPICS.items() if "case" in topic.written_by or topic.written_by == "all"]
+        recorded = Counter()
+        for topic in [*topics, "history"]:
+            if topic != "signals" and not TOPICS[topic].inbox_of:
+                records = unique(read_all(self.log, topic))
+                recorded.update((topic, record.value) for record in records if b'"cause":"case:' in record.value)
+        return recorded, Counter({key: n for key, n in said.items() if key[0] in {topic for topic, _ in recorded}})
+
+
+def test_two_workers_one_of_them_killed_tell_what_the_embedded_host_tells(tmp_path, kafka_settings, short):
+    batch, expected = short
+    run = Run(tmp_path, kafka_settings, batch, 0)
+    with Roles.of(tmp_path, kafka_settings, PARTITIONS, clock=run.plan) as roles:
+        first = roles.start(*ROLES)
+        roles.start(*ROLES)
+        run.feed()
+        wait_until(lambda: run.log.ends("anomalies")[0] + run.log.ends("anomalies")[1] > 0, roles.said)
+        roles.kill(first)
+        wait_until(lambda: run.answers().closed == expected.closed, roles.said)
+        assert [roles.stop(process) for process in list(roles.running)] == [0]
+    recorded, again = run.case_recomputed()
+    assert recorded == again
+    assert any(topic == "predictions" for topic, _ in recorded)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_twenty_services_are_told_of_alike_by_any_number_of_workers(tmp_path, kafka_settings, long, workers):
+    """At the pace of a clock: closed windows, incidents and verdicts."""
+    batch, expected = long
+    run = Run(tmp_path, kafka_settings, batch, SPEED)
+    with Roles.of(tmp_path, kafka_settings, PARTITIONS, clock=run.plan) as roles:
+        for _ in range(workers):
+            roles.start(*ROLES)
+        run.feed()
+        wait_until(lambda: run.answers() == expected, roles.said)
+    recorded, again = run.case_recomputed()
+    assert recorded == again
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_memories_make_no_difference(tmp_path, kafka_settings, long, workers):
+    """As fast as they can: cold, and after every worker has been killed in the middle and started anew."""
+    batch, expected = long
+    run = Run(tmp_path, kafka_settings, batch, 0)
+    with Roles.of(tmp_path, kafka_settings, PARTITIONS, clock=run.plan) as roles:
+        for _ in range(workers):
+            roles.start(*ROLES)
+        half = len(batch) // 2
+        feed_paced(run.log, batch[:half], None)
+        wait_until(lambda: sum(run.log.ends("counts").values()) > half // 2, roles.said)
+        for process in list(roles.running):
+            roles.kill(process)
+        for _ in range(workers):
+            roles.start(*ROLES)
+        feed_paced(run.log, batch[half:], None)
+        wait_until(lambda: run.answers().closed == expected.closed, roles.said)
+    recorded, again = run.case_recomputed()
+    assert recorded == again
