@@ -78,7 +78,7 @@ class PacedClock:
     def __init__(self, plan: str) -> None:
         self._file = Path(plan[1:]) if plan.startswith("@") else None
         self._looked_at = 0
-        self._modified = -1
+        self._version = (0, 0)
         self._paces = _paces(plan) if self._file is None else []
         self._look(time.time_ns() // 1_000_000)
 
@@ -94,10 +94,11 @@ class PacedClock:
             return
         self._looked_at = wall
         try:
-            modified = self._file.stat().st_mtime_ns
-            if modified != self._modified:
+            found = self._file.stat()
+            version = found.st_ino, found.st_mtime_ns  # a file that replaces another has another inode
+            if version != self._version:
                 self._paces = _paces(self._file.read_text(encoding="utf-8"))
-                self._modified = modified
+                self._version = version
         except OSError as error:
             if not self._paces:
                 advice = "Write it first: `write_plan`, or a file with WALL:VIRTUAL:SPEED."

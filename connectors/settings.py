@@ -43,6 +43,7 @@ __all__ = [
     "Retention",
     "Settings",
     "cache_folder",
+    "process_environment",
     "read_settings",
     "starter_config",
 ]
@@ -169,6 +170,14 @@ def cache_folder() -> Path:
     """
     given = Path(os.environ.get("XDG_CACHE_HOME") or "")
     return (given if given.is_absolute() else Path.home() / ".cache") / "foreshock"
+
+
+def process_environment(given: Mapping[str, str], *, inherit: bool = True) -> dict[str, str]:
+    """The environment of a process that is started here: this one's and what is `given`; without `inherit` none of this
+    one's own configuration.
+    """
+    kept = {name: value for name, value in os.environ.items() if inherit or not name.startswith(_PREFIX)}
+    return kept | dict(given)
 
 
 def read_settings(file: Path | None = None, options: Mapping[str, Any] | None = None) -> Configuration:

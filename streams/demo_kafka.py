@@ -59,14 +59,15 @@ SCENES: Final = (
     Scene(8 * _HOUR + 20 * _MINUTE, _SLOW, _MINUTE, ends_with=LOSS),
     Scene(8 * _HOUR + 25 * _MINUTE, 600.0, 2 * _MINUTE, settles=True),
 )
-"""The first is the past of both worlds; from then on Foreshock may act in one of them."""
+"""The first is the past of both worlds (`play`): from then on Foreshock may act in one of them."""
 
 
 class KafkaSide(Side):
     """The world in which Foreshock acts, as its topics tell of it."""
 
-    def __init__(self, name: str, stage: Stage, spec: SimulatorSpec) -> None:
+    def __init__(self, name: str, stage: Stage, spec: SimulatorSpec, fork: int) -> None:
         super().__init__(name)
+        self._fork = fork
         self.outcomes: dict[str, Outcome] = {}
         """The outcome of each runbook."""
         self._stage, self._spec = stage, spec
@@ -96,8 +97,7 @@ class KafkaSide(Side):
             data = decode_record(record).data
             if isinstance(data, ServiceHealth):
                 self._marks[data.service] = data.watermark
-        acting = self._spec.start + FORK_AT
-        super().see([record for record in records if record.topic in TOLD or record.logged_at >= acting])
+        super().see([record for record in records if record.topic in TOLD or record.logged_at >= self._fork])
         for record in records:
             if record.topic == "signals" and isinstance(data := decode_record(record).data, Outcome):
                 self.outcomes[data.runbook_id] = data
@@ -114,7 +114,7 @@ class KafkaSide(Side):
         except ActionError:
             return
         failed = [Failure(**each) for each in told]
-        self._failures = truths([each for each in failed if each.at >= self._spec.start + FORK_AT])
+        self._failures = truths([each for each in failed if each.at >= self._fork])
 
 
 class TwinSide(Side):
@@ -122,7 +122,6 @@ class TwinSide(Side):
 
     def __init__(self, name: str, spec: SimulatorSpec) -> None:
         super().__init__(name)
-        self._spec = spec
         self._world = World(spec.seed, spec.faults, start=spec.start, volume=spec.volume, jobs=spec.jobs)
         self._before = 0
 
@@ -136,9 +135,9 @@ class TwinSide(Side):
         """See Side."""
         return self._world.now
 
-    def part(self) -> None:
-        """Come to where the worlds part."""
-        self._world.advance(self._spec.start + FORK_AT, texts=False)
+    def part(self, at: int) -> None:
+        """Come to where the worlds part (ms)."""
+        self._world.advance(at, texts=False)
         self._before = len(self._world.failures)
 
     def follow(self, to: int) -> None:
@@ -156,14 +155,15 @@ def play(
     """Play the scenes. Yields both worlds as they move; while the past that they share goes by, `told` hears the share
     that is done. Raises ForeshockError where the processes ended, or do not get on.
     """
-    sides = KafkaSide("with Foreshock", stage, spec), TwinSide("alone", spec)
+    fork = spec.start + scenes[0].until
+    sides = KafkaSide("with Foreshock", stage, spec, fork), TwinSide("alone", spec)
     topics = [*sorted(TOLD), "counts", "health"]
     deadline = time.monotonic() + _PATIENCE_SECONDS
     stage.publish(demo_catalog(spec, acting=False))
     with KafkaFollower(stage.settings, "demo", topics, partitions=PARTITIONS, virtual=True) as follower:
         for number, scene in enumerate(scenes):
             if number == 1:
-                sides[1].part()
+                sides[1].part(fork)
                 stage.publish(demo_catalog(spec, acting=True))
             until = spec.start + scene.until
             stage.pacer.begin(Stretch(until, scene.speed, scene.slack))

@@ -58,7 +58,8 @@ def _introduce(console: Console) -> None:
     console.print(
         "[bold]Foreshock on Kafka[/]: the same shop, the same faults, two worlds. In one of them the roles mine, "
         "detect, respond and act work as processes on Kafka, in [bold]act[/] mode with [bold]declared priors[/] (as if "
-        "each runbook had helped 7 times in 8), and act calls the simulated cloud over HTTP. In the other nobody watches.\n"
+        "each runbook had helped 7 times in 8), and act calls the simulated cloud over HTTP. In the other nobody "
+        "watches.\n"
         "[dim]Time is simulated: fast while nothing happens, slow in the stories. All else is real.[/]"
     )
 

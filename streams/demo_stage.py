@@ -8,7 +8,6 @@ removed at the end, only the logs stay where something went wrong.
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import shutil
 import tempfile
@@ -27,6 +26,7 @@ from connectors.kafka_log import KafkaLog
 from connectors.kafka_settings import KafkaSettings, kafka_options
 from connectors.local_kafka import LocalBroker
 from connectors.local_kafka_config import free_ports
+from connectors.settings import process_environment
 from connectors.simulator_spec import SimulatorSpec
 from connectors.world_shop import REGION
 from models.catalog import Catalog
@@ -144,8 +144,8 @@ def _deployment(folder: Path, settings: KafkaSettings, world: str, pacer: Pacer)
     }
     config.write_text(yaml.safe_dump(written), encoding="utf-8")
     # What the user has configured for another deployment must not reach this one.
-    env = {name: value for name, value in os.environ.items() if not name.startswith("FORESHOCK_")}
-    env |= {"FORESHOCK_CONFIG": str(config), "FORESHOCK_ACTUATOR_TOKEN": token}
+    given = {"FORESHOCK_CONFIG": str(config), "FORESHOCK_ACTUATOR_TOKEN": token}
+    env = process_environment(given, inherit=False)
     command = up.command("simulate", world, "--port", str(port), "--no-catalog")
     programs = [Program(up.SIMULATOR, up.SIMULATOR, command, env), *up.programs(_ROLES, {}, env)]
     happenings: deque[Happening] = deque(maxlen=100)

@@ -14,14 +14,25 @@ from typing import Final
 from connectors import kafka_topics
 from connectors.clock import PacedClock
 from connectors.kafka_log import KafkaLog
-from connectors.settings import Configuration
+from connectors.settings import Configuration, process_environment
 from models.catalog import Catalog
 from models.errors import ConfigError
 from streams.catalog import publish_catalog
 from streams.deployment import deployment_clock
 from streams.supervisor import Program
 
-__all__ = ["DRAIN_ORDER", "ROLES", "SIMULATOR", "check_topics", "choose_roles", "parse_workers", "programs", "publish"]
+__all__ = [
+    "DRAIN_ORDER",
+    "ROLES",
+    "SIMULATOR",
+    "check_topics",
+    "child_environment",
+    "choose_roles",
+    "command",
+    "parse_workers",
+    "programs",
+    "publish",
+]
 
 ROLES: Final = ("ingest", "mine", "detect", "respond", "act")
 SIMULATOR: Final = "simulate"
@@ -74,12 +85,13 @@ def command(*arguments: str) -> tuple[str, ...]:
 
 def child_environment(configuration: Configuration) -> dict[str, str]:
     """This process's environment, with the same configuration for whoever reads it: its file, brokers and folder."""
-    env = dict(os.environ)
+    given = {
+        "FORESHOCK_DATA": str(configuration.data.absolute()),
+        "FORESHOCK_KAFKA__BOOTSTRAP_SERVERS": ",".join(configuration.settings.kafka.bootstrap_servers),
+    }
     if configuration.file:
-        env["FORESHOCK_CONFIG"] = os.path.abspath(configuration.file)
-    env["FORESHOCK_DATA"] = str(configuration.data.absolute())
-    env["FORESHOCK_KAFKA__BOOTSTRAP_SERVERS"] = ",".join(configuration.settings.kafka.bootstrap_servers)
-    return env
+        given["FORESHOCK_CONFIG"] = os.path.abspath(configuration.file)
+    return process_environment(given)
 
 
 def check_topics(configuration: Configuration, *, apply: bool) -> list[str]:
@@ -92,7 +104,8 @@ def check_topics(configuration: Configuration, *, apply: bool) -> list[str]:
     admin = kafka_topics.open_admin(settings.kafka, "up")
     try:
         if apply:
-            return [str(change) for change in kafka_topics.apply(admin, settings.kafka, plans)]
+            changes = kafka_topics.apply(admin, settings.kafka, plans)
+            return [f"{item.name} made" if item.setting == "topic" else str(item) for item in changes]
         found = kafka_topics.describe(admin, settings.kafka, [plan.name for plan in plans])
     finally:
         admin.close()
