@@ -86,7 +86,9 @@ def replay(request: Request, options: Options) -> None:
         return
     count = write_generations(place.log, learned, place.now())
     work.forget()
-    note(f"wrote {count} messages; detect swaps when a minute closes, or says why not: see `foreshock tap audit`")
+    note(
+        f"wrote {count} message{'' if count == 1 else 's'}; detect swaps when a minute closes, or says why not: see `foreshock tap audit`"
+    )
 
 
 def roll_back(service: str, by: str, reason: str, options: Options) -> None:
@@ -189,7 +191,7 @@ def _show(place: ReplayPlace, learned: Sequence[Learned], as_json: bool) -> None
         for row in rows:
             put_json(row)
         return
-    columns = ["service", "minutes", "left out", "series", "generation", "largest changes (lines a minute)"]
+    columns = ["service", "minutes", "left out", "series", "generation", "largest change (lines a minute)"]
     put_table(columns, [_cells(row) for row in rows])
 
 
@@ -215,7 +217,7 @@ def _row(each: Learned, saved: bytes | None) -> dict[str, Any]:
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    changes = "; ".join(_shift_text(Shift(**shift)) for shift in row["shifts"])
+    changes = _shift_text(Shift(**row["shifts"][0])) if row["shifts"] else ""
     unknown = "detect's own are not known here" if row["series_known"] is None else "none"
     series = f"{row['series']}" if row["series_known"] is None else f"{row['series']} ({row['series_known']} known)"
     verdict = row["reason"] or row["generation"]
@@ -225,7 +227,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _shift_text(shift: Shift) -> str:
-    return f"{shift.before:.3g} -> {shift.after:.3g} ({shift.sd:+.2f} sd) {shift.text[:60]}"
+    return f"{shift.before:.3g} -> {shift.after:.3g} ({shift.sd:+.2f} sd) {shift.text[:40]}"
 
 
 def _login() -> str:
