@@ -86,9 +86,8 @@ def replay(request: Request, options: Options) -> None:
         return
     count = write_generations(place.log, learned, place.now())
     work.forget()
-    note(
-        f"wrote {count} message{'' if count == 1 else 's'}; detect swaps when a minute closes, or says why not: see `foreshock tap audit`"
-    )
+    what = "1 message" if count == 1 else f"{count} messages"
+    note(f"wrote {what}; detect swaps when a minute closes, or says why not: see `foreshock tap audit`")
 
 
 def roll_back(service: str, by: str, reason: str, options: Options) -> None:
