@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
@@ -29,6 +29,8 @@ from streams.runtime import Cut, Unit
 from streams.step import AnyStep
 
 __all__ = ["Consumer", "Deployment", "Doors", "StepHost"]
+
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 _SAVE_SECONDS: Final = 0.5
@@ -96,8 +98,9 @@ class StepHost:
     ) -> None:
         self.step = step
         self.counters: Counter[str] = Counter()
-        """records, gaps, saves, saved_bytes, and what was refused, by reason."""
+        """records, read_bytes, gaps, saves, saved_bytes, and what was refused, by reason."""
         self.saving_seconds = 0.0
+        """Processor time of making checkpoints and handing them to the changelog's producer."""
         self._deployment, self._doors, self._pool, self._fail = deployment, doors, pool, fail
         self._seats: dict[int, _Seat] = {}
         self._lock = asyncio.Lock()
@@ -131,7 +134,9 @@ class StepHost:
             for partition in seats:
                 self._doors.states.give_up(partition)
         if seats:
+            spent = {"process_seconds": time.process_time(), "saving_seconds": round(self.saving_seconds, 3)}
             _log.info("partitions given up", step=self.step.name, partitions=sorted(seats))
+            _log.info("host statistics", step=self.step.name, **spent, **self.counters)
 
     async def _seat(self, partition: int) -> _Seat:
         inbox, deployment, states = self.step.inbox, self._deployment, self._doors.states
@@ -197,6 +202,7 @@ class StepHost:
                     self._rewind(seat, gap.want)
                     return
         self.counters["records"] += 1
+        self.counters["read_bytes"] += len(record.value)
         for each in out:
             seat.sent.append(await self._doors.writer.send(each))
 
@@ -247,9 +253,14 @@ class StepHost:
         if not self.step.urgent and now - seat.tried_at < _SAVE_SECONDS:
             return
         seat.tried_at = now
-        cut = seat.unit.cut(force=now - seat.saved_at > _SAVE_ANYWAY_SECONDS)
+        cut = self._cut(seat, force=now - seat.saved_at > _SAVE_ANYWAY_SECONDS)
         if cut is not None:
             seat.saving = asyncio.create_task(self._save_or_fail(seat, cut, self._taken(seat)))
+
+    def _cut(self, seat: _Seat, force: bool) -> Cut | None:
+        cut, spent = _timed(seat.unit.cut, force)
+        self.saving_seconds += spent
+        return cut
 
     def _taken(self, seat: _Seat) -> list[asyncio.Future[Any]]:
         sent, seat.sent = seat.sent, []
@@ -266,13 +277,12 @@ class StepHost:
             self._fail(error)
 
     async def _save(self, seat: _Seat, cut: Cut, sent: list[asyncio.Future[Any]]) -> None:
-        began = time.monotonic()
         partition = seat.unit.partition
         await asyncio.gather(*sent)
-        await self._block(self._doors.states.save, seat.unit.name, cut.checkpoint)
+        _, spent = await self._block(_timed, self._doors.states.save, seat.unit.name, cut.checkpoint)
         await self._consumer.commit(self.step.inbox, partition, cut.checkpoint.resume_at)
         seat.saved_at = time.monotonic()
-        self.saving_seconds += seat.saved_at - began
+        self.saving_seconds += spent
         self.counters["saves"] += 1
         self.counters["saved_bytes"] += sum(len(entry.state) for entry in cut.checkpoint.entries)
         if self._pool is not None and self._seats.get(partition) is seat:
@@ -282,7 +292,7 @@ class StepHost:
         for seat in seats:
             if seat.saving is not None:
                 await seat.saving
-            cut = seat.unit.cut(force=True)
+            cut = self._cut(seat, force=True)
             if cut is not None:
                 await self._save(seat, cut, self._taken(seat))
 
@@ -308,3 +318,10 @@ class StepHost:
     async def _block(self, call: Callable[..., Any], *args: Any) -> Any:
         async with self._blocking:
             return await asyncio.to_thread(call, *args)
+
+
+def _timed(call: Callable[..., T], *args: Any) -> tuple[T, float]:
+    """What it returns, and the processor seconds it took this thread."""
+    began = time.thread_time()
+    result = call(*args)
+    return result, time.thread_time() - began
