@@ -51,7 +51,7 @@ def record_of(topic: str, message: Any, virtual: bool = False) -> Record:
 class KafkaLog:
     """The port Log over a cluster. Several threads may use it; reads wait for each other. Clients are made at first
     use. `virtual`: the deployment's clock is not the wall's, so `logged_at` is carried in a header and read from there.
-    `connect_seconds`: how long a first connection may take.
+    `connect_seconds`: how long a first connection or a look-up may take.
 
     Every method raises BrokerError: no broker, no such topic, not allowed, not acknowledged.
     """
@@ -60,10 +60,12 @@ class KafkaLog:
         self, settings: KafkaSettings, client: str, *, virtual: bool = False, connect_seconds: float = 30
     ) -> None:
         self._settings, self._client, self._virtual = settings, client, virtual
-        self._common = {"bootstrap_timeout_ms": int(connect_seconds * 1_000)}
+        self._lookup_ms = int(connect_seconds * 1_000)
+        self._common = {"bootstrap_timeout_ms": self._lookup_ms}
         self._lock = threading.RLock()
         self._made_consumer: KafkaConsumer | None = None
         self._made_producer: KafkaProducer | None = None
+        self._made_admin: KafkaAdminClient | None = None
         self._at: tuple[TopicPartition, int, int] | None = None
         self._known_end = 0
         self._counts: dict[str, int] = {}
@@ -103,7 +105,7 @@ class KafkaLog:
         """See ports.Log."""
         place = self._place(topic, partition)
         with self._lock, advising(self._settings, f"look up the bounds of {place.topic}"):
-            return self._consumer().beginning_offsets([place])[place], self._end(place)
+            return self._consumer().beginning_offsets([place], timeout_ms=self._lookup_ms)[place], self._end(place)
 
     def partitions(self, topic: str) -> int:
         """See ports.Log; asked once."""
@@ -123,7 +125,7 @@ class KafkaLog:
         """The next offset to be written, of each partition."""
         places = [self._place(topic, partition) for partition in range(self.partitions(topic))]
         with self._lock, advising(self._settings, f"look up the ends of {topic}"):
-            found = self._consumer().end_offsets(places)
+            found = self._consumer().end_offsets(places, timeout_ms=self._lookup_ms)
         return {place.partition: found[place] for place in places}
 
     def newest(self, topic: str, key: str) -> Record | None:
@@ -146,18 +148,16 @@ class KafkaLog:
             return self._search(topic, partition, at_ms)
         place = self._place(topic, partition)
         with self._lock, advising(self._settings, f"look up a time of {place.topic}"):
-            found = self._consumer().offsets_for_times({place: max(0, at_ms)})[place]
+            found = self._consumer().offsets_for_times({place: max(0, at_ms)}, timeout_ms=self._lookup_ms)[place]
             return found.offset if found is not None else self._end(place)
 
     def log_id(self, topic: str) -> str:
         """Eight hex digits that differ when the topic has been deleted and made anew."""
         name = self._settings.topic(topic)
-        with advising(self._settings, f"describe {name}"):
-            admin = KafkaAdminClient(**client_options(self._settings, self._client), **self._common)
-            try:
-                (found,) = admin.describe_topics([name])
-            finally:
-                admin.close()
+        with self._lock, advising(self._settings, f"describe {name}"):
+            if self._made_admin is None:
+                self._made_admin = KafkaAdminClient(**client_options(self._settings, self._client), **self._common)
+            (found,) = self._made_admin.describe_topics([name])
         if found["error_code"] or not found["partitions"]:
             raise missing_topic(self._settings, name)
         return digest(str(found["topic_id"]), size=4)
@@ -169,7 +169,9 @@ class KafkaLog:
                 self._made_producer.close(timeout=_CLOSE_SECONDS)
             if self._made_consumer is not None:
                 self._made_consumer.close(autocommit=False, timeout_ms=_CLOSE_SECONDS * 1_000)
-            self._made_producer = self._made_consumer = None
+            if self._made_admin is not None:
+                self._made_admin.close()
+            self._made_producer = self._made_consumer = self._made_admin = None
 
     # -- small pieces --------------------------------------------------------------------------------------------------
 
@@ -238,7 +240,7 @@ class KafkaLog:
         return TopicPartition(name, partition)
 
     def _end(self, place: TopicPartition) -> int:
-        end: int = self._consumer().end_offsets([place])[place]
+        end: int = self._consumer().end_offsets([place], timeout_ms=self._lookup_ms)[place]
         return end
 
     def _consumer(self) -> KafkaConsumer:

@@ -30,6 +30,7 @@ from models.errors import (
     PoisonError,
 )
 from streams.effects import EffectPool, Performer
+from streams.liveness import WATCH_SECONDS
 from streams.runtime import Shard, Unit
 from streams.step import AnyStep
 from streams.worker_watch import WorkerWatch
@@ -81,7 +82,7 @@ class Worker:
         self._units: dict[int, Unit] = {}
         self._owned: frozenset[int] = frozenset()
         self._watch = WorkerWatch(
-            KafkaLog(settings, f"{step.name}-watch"),
+            KafkaLog(settings, f"{step.name}-watch", connect_seconds=WATCH_SECONDS),
             step,
             self._positions,
             committed=lambda: committed_offsets(settings, f"{step.name}-watch", step.name, step.inbox),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -46,9 +47,8 @@ def watching(settings: KafkaSettings) -> Iterator[Callable[..., WorkerWatch]]:
     made: list[WorkerWatch] = []
 
     def start(positions: dict[int, int], **options: object) -> WorkerWatch:
-        watch = WorkerWatch(
-            KafkaLog(settings, "watch"), STEP, lambda: positions, stall_seconds=0.5, look_seconds=0.05, **options
-        )
+        log = KafkaLog(settings, "watch", connect_seconds=2)
+        watch = WorkerWatch(log, STEP, lambda: positions, stall_seconds=0.5, look_seconds=0.05, **options)
         watch.start()
         made.append(watch)
         return watch
@@ -95,11 +95,39 @@ def test_a_worker_at_the_end_or_on_its_way_is_left_alone(log, watching, settings
     producer.commit_transaction()
     producer.close()
     assert log.bounds("commands", 0) == (0, 2)  # the marker: nothing to read
-    positions = {0: 1, 1: 0}
-    watch = watching(positions)
-    for _ in range(20):
-        positions[1] += 1
-        assert error_of(watch, 0.1) is None
+    looks = itertools.count(1)
+    moving = {0: 1}
+
+    def positions() -> dict[int, int]:
+        moving[1] = next(looks)
+        return moving
+
+    watch = WorkerWatch(KafkaLog(settings, "watch"), STEP, positions, stall_seconds=1e-6, look_seconds=0.01)
+    watch.start()
+    while moving.get(1, 0) < 10:
+        assert error_of(watch, 0.05) is None
+    watch.stop()
+
+
+def test_an_outage_is_no_standstill(log, settings):
+    append(log, 0)
+    looks = itertools.count(1)
+    seen: list[int] = []
+
+    class Flaky(KafkaLog):
+        """The broker is away at every second look."""
+
+        def ends(self, topic: str) -> dict[int, int]:
+            seen.append(next(looks))
+            if seen[-1] % 2 == 0:
+                raise BrokerError("away")
+            return super().ends(topic)
+
+    watch = WorkerWatch(Flaky(settings, "watch"), STEP, lambda: {0: 0}, stall_seconds=1e-6, look_seconds=0.01)
+    watch.start()
+    while len(seen) < 7:
+        assert error_of(watch, 0.05) is None
+    watch.stop()
 
 
 def test_a_group_that_shares_nothing_out_and_stands_still_is_noticed(log, watching, settings):
