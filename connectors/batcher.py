@@ -237,8 +237,8 @@ class _OpenBatch:
         self.ranges[feed.source_id].services.update(names)
 
     def build(self) -> LogBatch:
-        """The contract."""
-        return LogBatch(
+        """The contract. Not validated again: its columns are made here, and looking at 6,000 numbers takes 70 µs."""
+        return LogBatch.model_construct(
             sources=tuple(
                 SourceRange(
                     source_id=source_id,

@@ -75,7 +75,7 @@ class Spool:
     @property
     def bytes(self) -> int:
         """What it takes of the disk."""
-        return sum(segment.size for segment in self._segments)
+        return sum(segment.size for segment in tuple(self._segments))  # another thread may ask
 
     @property
     def empty(self) -> bool:

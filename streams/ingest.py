@@ -6,6 +6,7 @@ reads where each partition stands with each source, gives again what a partition
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Final
 
+from connectors.allocator import keep_freed_memory
 from connectors.clock import PacedClock, WallClock
 from connectors.data_folder import hold
 from connectors.heartbeat import Heartbeat
@@ -101,6 +103,8 @@ class Ingest:
         """Until the input has ended and all of it is acknowledged, or `stop` is set: then what is under way has
         `drain_seconds`, and the rest stays in the spool. The heartbeat stops while the broker acknowledges nothing.
         """
+        keep_freed_memory()
+        gc.freeze()  # what is here stays
         noted = beaten = time.monotonic()
         checked = 0.0
         while not stop.is_set():

@@ -24,7 +24,7 @@ from connectors.kafka_log import KafkaLog
 from connectors.kafka_settings import KafkaSettings
 from connectors.settings import read_settings
 from models.errors import ForeshockError
-from models.log import LogBatch
+from models.log import LATENESS_MS, LogBatch
 from streams.cli_ingest import run_ingest
 from streams.ingest import IngestOptions
 from streams.rendering import note
@@ -54,15 +54,18 @@ class Writer(threading.Thread):
         super().__init__(daemon=True)
         self.path, self.json_lines, self.whole = path, json_lines, threading.Event()
         self.lines: list[Line] = []
+        self.slowest = 0.0
         self._chance, self._most = random.Random(seed), most
 
     def run(self) -> None:
         with self.path.open("ab", buffering=0) as file:
-            rest = b""
+            rest, begun = b"", time.time()
             while not self.whole.is_set():
                 rest += b"".join(self._line() for _ in range(self._chance.randrange(1, self._most)))
                 cut = self._chance.randrange(len(rest))
                 file.write(rest[:cut])
+                self.slowest = max(self.slowest, time.time() - begun)
+                begun = time.time()  # of what is left, at the latest
                 rest = rest[cut:]
                 self.whole.wait(self._chance.random() * 0.02)
             file.write(rest)
@@ -178,8 +181,9 @@ def assert_exactly_once(settings: KafkaSettings, writers: Sequence[Writer]) -> N
     counts = {name: (len(got.get(name, ())), len(lines)) for name, lines in written.items()}
     assert all(has == wants for has, wants in counts.values()), counts
     assert got == written
-    for each in found.values():
-        assert late_lines(each) == 0
+    late = sum(map(late_lines, found.values()))
+    # on a machine so busy that a line is written seconds after its time, it is late
+    assert not late or max(writer.slowest for writer in writers) * 2_000 > LATENESS_MS
 
 
 def late_lines(each: Sequence[LogBatch]) -> int:
