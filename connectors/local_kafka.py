@@ -39,6 +39,7 @@ from connectors.local_kafka_config import (
 )
 from connectors.local_kafka_jars import kafka_jars, require_java
 from connectors.settings import cache_folder
+from connectors.tether import guard
 from models.errors import LocalKafkaError
 
 __all__ = ["QUICK_START", "LocalBroker", "Security", "main", "new_cluster_id"]
@@ -154,9 +155,7 @@ class LocalBroker:
                 stderr=log,
                 start_new_session=True,
             )
-        # When we die, however, our end of the pipe closes: `read` returns and the shell kills the broker.
-        watch = ["sh", "-c", 'read _; kill -KILL "$1"', "sh", str(self._process.pid)]
-        self._guard = subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True, stderr=subprocess.DEVNULL)
+        self._guard = guard(self._process.pid)
 
     def wait_ready(self, *, brokers: int = 1, seconds: float = _START_SECONDS) -> None:
         """Return when it answers and knows of `brokers` nodes. Raises LocalKafkaError when it dies or takes longer."""
