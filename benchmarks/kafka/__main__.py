@@ -1,6 +1,7 @@
-"""`python -m benchmarks.kafka [--quick] [NAME...]`: run all benchmarks on a local broker, or those named; print one table.
+"""`python -m benchmarks.kafka [--quick] [NAME...]`: run all benchmarks, or those named, on a local broker.
 
---quick: short topics and one round, to see that everything runs; its figures mean nothing. Exit 1 if a claim fails.
+Prints one table. --quick: short topics and one round, to see that everything runs; its figures mean nothing. Exit 1 if
+a claim fails.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from benchmarks.kafka import mining_speed
-from benchmarks.kafka.contender import BROKER_CORE
+from benchmarks.kafka import latency, mining_speed, worker_speed
+from benchmarks.kafka.contender import BROKER_CORE, Bench
 from benchmarks.loghub import MissingDataError
 from benchmarks.table import Row, markdown
 from connectors.local_kafka import LocalBroker
 
-Benchmark = Callable[[str, int, int], list[Row]]
+Benchmark = Callable[[Bench], list[Row]]
 BENCHMARKS: Final[dict[str, Benchmark]] = {
     mining_speed.NAME: mining_speed.run,
+    worker_speed.NAME: worker_speed.run,
+    latency.NAME: latency.run,
 }
 _ROUNDS: Final = 3
 _QUICK: Final = 10
@@ -39,7 +42,8 @@ def main(words: list[str]) -> int:
                 continue
             print(f"{name} ...", file=sys.stderr, flush=True)
             try:
-                rows += benchmark(broker.bootstrap, 1 if quick else _ROUNDS, _QUICK if quick else 1)
+                bench = Bench(broker.bootstrap, broker.pid or 0, 1 if quick else _ROUNDS, _QUICK if quick else 1)
+                rows += benchmark(bench)
             except MissingDataError as missing:
                 print(f"{name}: skipped: {missing}", file=sys.stderr)
     print("<!-- bench-kafka -->")

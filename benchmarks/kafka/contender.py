@@ -1,8 +1,9 @@
-"""Contenders: programs that read a topic from its beginning, each in a process bound to one core, measured from outside.
+"""Contenders: programs that read a topic from its beginning, each a process bound to one core, measured from outside.
 
-In: a command. Out: lines, processor seconds (of all its threads, /proc/PID/stat) and wall seconds between two marks: the
-end of the warm-up, and everything counted and delivered. A contender prints `warm LINES` and `done LINES` for these; of
-the product's roles the end of their output topic is watched instead, so that what is measured is the real process.
+In: a command. Out: lines, processor seconds (of all its threads, /proc/PID/stat) and wall seconds between two marks:
+the end of the warm-up, and everything counted and delivered. A contender prints `warm LINES` and
+`done LINES` for these; of the product's roles the end of their output topic is watched instead, so that what is
+measured is the real process.
 """
 
 from __future__ import annotations
@@ -13,11 +14,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["BROKER_CORE", "WORKER_CORE", "Measured", "cpu_seconds", "interleave", "pinned", "said", "spread", "watched"]
+__all__ = [
+    "BROKER_CORE",
+    "WORKER_CORE",
+    "Bench",
+    "Measured",
+    "cpu_seconds",
+    "interleave",
+    "pinned",
+    "said",
+    "shared_cores",
+    "spread",
+    "watched",
+]
 
 BROKER_CORE: Final = 0
 WORKER_CORE: Final = 1
@@ -25,6 +39,15 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _POLL_SECONDS: Final = 0.02
 _TURN_SECONDS: Final = 300.0
 """A contender that takes longer is left out."""
+
+
+class Bench(NamedTuple):
+    """What a benchmark is given. `shrink` divides the lengths of topics: 1 for figures that count."""
+
+    broker: str
+    broker_pid: int
+    rounds: int
+    shrink: int
 
 
 class Measured(NamedTuple):
@@ -63,6 +86,26 @@ def cpu_seconds(pid: int) -> float:
 def pinned(command: Sequence[str], core: int = WORKER_CORE) -> list[str]:
     """The command on that core only."""
     return ["taskset", "-c", str(core), *command]
+
+
+@contextmanager
+def shared_cores(bench: Bench) -> Iterator[None]:
+    """Broker, benchmark and what it starts may use both cores; afterwards the broker and the benchmark the first."""
+    pids = (bench.broker_pid, os.getpid())
+    try:
+        for pid in pids:
+            _bind_threads(pid, {BROKER_CORE, WORKER_CORE})
+        yield
+    finally:
+        for pid in pids:
+            _bind_threads(pid, {BROKER_CORE})
+
+
+def _bind_threads(pid: int, cores: set[int]) -> None:
+    """An affinity is a thread's own."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(ProcessLookupError):  # it ended meanwhile
+            os.sched_setaffinity(int(task.name), cores)
 
 
 def said(command: Sequence[str], log: Path) -> Measured:

@@ -44,6 +44,11 @@ class Deployed:
         """Where its processes' logs and data are."""
         return Path(self._folder.name)
 
+    @property
+    def running(self) -> list[int]:
+        """The ids of the processes that were started and not stopped."""
+        return [process.pid for process in self._running]
+
     def renew(self, keep: Iterable[str] = ("logs",)) -> None:
         """Delete every topic but those of `keep`, and all groups, and make them again: nothing has been read yet."""
         kept = {self.settings.topic(name) for name in keep}

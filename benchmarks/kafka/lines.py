@@ -23,10 +23,10 @@ from models.event import Event
 from models.log import LATENESS_MS, MAX_BATCH_LINES, LogBatch, SourceRange
 from models.topics import partition_of
 
-__all__ = ["PARTITIONS", "LinesTopic", "fill", "service_names"]
+__all__ = ["LINES_A_SECOND", "PARTITIONS", "LinesTopic", "fill", "service_names"]
 
 PARTITIONS: Final = 4
-_LINES_A_SECOND: Final = 100
+LINES_A_SECOND: Final = 100
 """Of event time, a service."""
 _DIGITS: Final = "0123456789"
 _LETTERS: Final = str.maketrans(_DIGITS, "ghijklmnop")
@@ -79,7 +79,7 @@ def _partition(topic: LinesTopic, systems: Sequence[System], partition: int) -> 
     own = list(range(partition, len(systems), PARTITIONS))
     once = "\n".join(chain.from_iterable(zip(*(systems[number].lines for number in own), strict=True)))
     lines = _all_lines(topic, once, partition)
-    step = 1_000 / (_LINES_A_SECOND * len(own))
+    step = 1_000 / (LINES_A_SECOND * len(own))
     cursors = dict.fromkeys(own, 0)
     at = 0
     while batch := [line for _, line in zip(range(MAX_BATCH_LINES), lines, strict=False)]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.kafka import java_peer
-from benchmarks.kafka.contender import WORKER_CORE, Measured, interleave, said, spread, watched
+from benchmarks.kafka.contender import WORKER_CORE, Bench, Measured, interleave, said, spread, watched
 from benchmarks.kafka.deployment import Deployed, make_topic
 from benchmarks.kafka.host_floor import STEP
 from benchmarks.kafka.lines import LinesTopic, fill
@@ -67,16 +67,16 @@ class _Field:
         return self.settings.bootstrap_servers[0], self.settings.topic("logs")
 
 
-def run(broker: str, rounds: int, shrink: int) -> list[Row]:
-    """The rows. `shrink` divides the topics' lengths (1 for figures that count). Raises MissingDataError."""
+def run(bench: Bench) -> list[Row]:
+    """The rows. Raises MissingDataError."""
     systems = load()
     fields: dict[str, _Field] = {}
     try:
         for each in (_WARM, _SHORT, _COLD, _COLD_WORDS):
-            topic = each._replace(tiles=max(each.tiles // shrink, 1))
-            settings = KafkaSettings(bootstrap_servers=(broker,), prefix=topic.prefix)
+            topic = each._replace(tiles=max(each.tiles // bench.shrink, 1))
+            settings = KafkaSettings(bootstrap_servers=(bench.broker,), prefix=topic.prefix)
             fields[topic.prefix] = _Field(Deployed(settings), fill(topic, settings, systems))
-        results = interleave(_turns(fields), rounds)
+        results = interleave(_turns(fields), bench.rounds)
     finally:
         for field in fields.values():
             field.deployed.__exit__()

@@ -1,0 +1,244 @@
+"""1,000 services of 100 templates at 100,000 lines a second, through all roles: from a line in a file to an alert.
+
+A generator appends to a file that `foreshock run --role ingest` follows; mine, detect and respond are processes
+of their own; everything, the broker too, shares the machine's cores. Baselines were learnt from a fed history. Now and
+then 500 error lines of one service are appended: the time from then (they are in the file) to the arrival of the first
+revision of that service's alert at a plain consumer is one latency. Then detect is killed and started again.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from kafka import KafkaConsumer
+
+from benchmarks.kafka.contender import Bench, cpu_seconds, shared_cores
+from benchmarks.kafka.deployment import Deployed
+from benchmarks.kafka.fleet import LINES_A_SECOND, covered_now, history
+from benchmarks.table import Row
+from connectors.codec import decode, decode_record
+from connectors.kafka_clients import consumer_options
+from connectors.kafka_settings import KafkaSettings
+from models.anomaly import Status
+from models.template import BUCKET_MS
+
+__all__ = ["NAME", "run"]
+
+NAME: Final = "latency"
+_ROLES: Final = ("ingest", "mine", "detect", "respond")
+_HISTORY_MINUTES: Final = 40
+"""Alarms begin at 30 closed minutes."""
+_HISTORY_SECONDS: Final = 300.0
+_MINUTE_BUCKETS: Final = 6
+_BURSTS: Final = 60
+_EVERY_SECONDS: Final = 1.0
+_SETTLE_SECONDS: Final = 15.0
+_ALERT_SECONDS: Final = 30.0
+_REQUIRED_SECONDS: Final = 1.5
+_REQUIRED_MB: Final = 350
+_REQUIRED_SAVING: Final = 0.10
+_REQUIRED_RESTART: Final = 10.0
+_EDGES_MS: Final = (250, 500, 750, 1_000, 1_250, 1_500, 2_000, 3_000, 5_000, 10_000, 30_000)
+
+
+def run(bench: Bench) -> list[Row]:
+    """The rows; the histogram goes to standard error. One round: it lasts minutes as it is."""
+    with shared_cores(bench):
+        return _run(bench)
+
+
+def _run(bench: Bench) -> list[Row]:
+    settings = KafkaSettings(bootstrap_servers=(bench.broker,), prefix="fleet-")
+    bursts = max(_BURSTS // bench.shrink, 3)
+    with Deployed(settings) as deployed:
+        deployed.renew(keep=())
+        path = deployed.folder / "fleet.log"
+        path.touch()
+        detect = deployed.start("detect", "detect")
+        _feed_history(deployed)
+        pids = {
+            role: deployed.start(role, role, arguments=_arguments(role, path)) for role in _ROLES if role != "detect"
+        }
+        pids["detect"] = detect
+        latencies, missed = _alerts(deployed, path, bursts)
+        sizes = {role: _megabytes(pid) for role, pid in pids.items()}
+        shares = {role: cpu_seconds(pid) for role, pid in pids.items()}
+        print(f"processor seconds: {shares}; MB: {sizes}", file=sys.stderr)
+        restart = _restart(deployed, path, detect, bursts)
+        for role in _ROLES:
+            if role != "detect":
+                deployed.stop(pids[role])
+        for process in list(deployed.running):
+            deployed.stop(process)
+        return [
+            *_latency_rows(latencies, missed),
+            *_worker_rows(sizes, restart),
+            *_saving_rows(deployed.said("detect")),
+        ]
+
+
+def _arguments(role: str, path: Path) -> Sequence[str]:
+    return ("--input", str(path)) if role == "ingest" else ()
+
+
+def _feed_history(deployed: Deployed) -> None:
+    """Feed what happened until now; and what happened while that was read; until hardly any time is missing."""
+    end = covered_now(_now()) // 60_000 * 60_000
+    begin = end - _HISTORY_MINUTES * 60_000
+    deployed.log.append(list(history(begin, end, _MINUTE_BUCKETS, 0)), _now())
+    while covered_now(_now()) > end:
+        begin, end = end, covered_now(_now())
+        deployed.log.append(list(history(begin, end, 1, begin)), _now())
+        _wait_for_watermark(deployed, end // 60_000 * 60_000 - 60_000)
+        print(f"history: read up to {(_now() - end) / 1_000:.0f} s ago", file=sys.stderr, flush=True)
+        if _now() - end < 3 * BUCKET_MS:
+            return
+
+
+def _least_watermark(deployed: Deployed) -> int:
+    marks = []
+    for partition, end in deployed.log.ends("health").items():
+        records = deployed.log.read("health", partition, max(end - 1, 0), 1)
+        marks.append(decode_record(records[0]).data.watermark if records else 0)
+    return min(marks)
+
+
+def _alerts(deployed: Deployed, path: Path, bursts: int) -> tuple[list[float], int]:
+    """Seconds from line to alert, and how many alerts never came."""
+    with _arrivals(deployed.settings, "alerts", _is_first_alert) as arrived:
+        written = _generate(path, 2 * _SETTLE_SECONDS + bursts * _EVERY_SECONDS, range(bursts))
+        deadline = time.monotonic() + _ALERT_SECONDS
+        while set(written) - set(arrived) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    late = len(set(written) - set(arrived))
+    read = deployed.written("counts")
+    print(
+        f"records on counts: {read}; services alerted without a burst: {len(set(arrived) - set(written))}",
+        file=sys.stderr,
+    )
+    return [(arrived[service] - at) / 1_000 for service, at in written.items() if service in arrived], late
+
+
+def _generate(path: Path, seconds: float, services: range) -> dict[str, int]:
+    words = [str(path), str(seconds), f"{services.start}:{services.stop}", str(_EVERY_SECONDS)]
+    command = [sys.executable, "-m", "benchmarks.kafka.fleet", *words]
+    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return {service: int(at) for service, at in (line.split() for line in said.splitlines())}
+
+
+@contextmanager
+def _arrivals(settings: KafkaSettings, topic: str, wanted: Callable[[bytes], bool]) -> Iterator[dict[str, int]]:
+    """When (ms) the first message of each key arrived here, filled by a thread."""
+    consumer = KafkaConsumer(
+        settings.topic(topic), **{**consumer_options(settings, "bench"), "auto_offset_reset": "latest"}
+    )
+    while not consumer.assignment():
+        consumer.poll(100)
+    arrived: dict[str, int] = {}
+    stop = threading.Event()
+
+    def listen() -> None:
+        while not stop.is_set():
+            for records in consumer.poll(100).values():
+                for record in records:
+                    if wanted(record.value):
+                        arrived.setdefault(record.key.decode(), _now())
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    try:
+        yield arrived
+    finally:
+        stop.set()
+        thread.join()
+        consumer.close()
+
+
+def _is_first_alert(value: bytes) -> bool:
+    return bool(decode(value).data.revision == 1)
+
+
+def _is_opened(value: bytes) -> bool:
+    return bool(decode(value).data.status == Status.OPENED)
+
+
+def _restart(deployed: Deployed, path: Path, pid: int, bursts: int) -> float:
+    """Seconds from kill -9 of detect, started again at once, to the first anomaly that it opens then."""
+    seconds = 3 * _SETTLE_SECONDS
+    services = range(bursts, bursts + int(seconds / _EVERY_SECONDS) - 5)
+    generator = threading.Thread(target=_generate, args=(path, seconds, services))
+    generator.start()
+    time.sleep(_SETTLE_SECONDS)
+    deployed.stop(pid, signal.SIGKILL)
+    with _arrivals(deployed.settings, "anomalies", _is_opened) as arrived:
+        began = _now()
+        deployed.start("detect", "detect")
+        generator.join()
+    return (min(arrived.values()) - began) / 1_000 if arrived else float("inf")
+
+
+def _latency_rows(latencies: Sequence[float], missed: int) -> list[Row]:
+    if not latencies:
+        return [Row("line to alert", f"none of {missed} alerts came", "1.5 s", 0.0, 1.0)]
+    milliseconds = np.array(latencies) * 1_000
+    below = 0
+    for edge in _EDGES_MS:
+        n = int((milliseconds <= edge).sum()) - below
+        below += n
+        print(f"  ≤{edge:>6} ms {n:>4} {'#' * n}", file=sys.stderr)
+    p50, p90, p99 = (float(np.quantile(milliseconds, share)) for share in (0.5, 0.9, 0.99))
+    figure = f"p50 {p50:,.0f}, p90 {p90:,.0f}, p99 {p99:,.0f}, max {milliseconds.max():,.0f} ms of {len(latencies)}"
+    figure += f"; {missed} never came" if missed else ""
+    ratio = 0.0 if missed else _REQUIRED_SECONDS / (p99 / 1_000)
+    claim = f"line to alert, 1,000 x 100 templates, {LINES_A_SECOND // 1_000} k lines/s"
+    return [Row(claim, figure, f"p99 {_REQUIRED_SECONDS:g} s", ratio, 1.0)]
+
+
+def _worker_rows(sizes: dict[str, float], restart: float) -> list[Row]:
+    most = max(sizes.values())
+    figure = ", ".join(f"{role} {size:,.0f}" for role, size in sizes.items())
+    return [
+        Row("memory of a worker", f"{figure} MB", f"{_REQUIRED_MB} MB", _REQUIRED_MB / most, 1.0),
+        Row("detect killed: to the first new anomaly", f"{restart:.1f} s", f"{_REQUIRED_RESTART:g} s",
+            _REQUIRED_RESTART / restart, 1.0),
+    ]  # fmt: skip
+
+
+def _saving_rows(log: str) -> list[Row]:
+    """What detect's host said when it was stopped."""
+    said = [line for line in log.splitlines() if "host statistics" in line]
+    if not said:
+        return [Row("saving", "detect's host said nothing", "", 0.0, 1.0)]
+    value = {name: float(number) for name, number in re.findall(r'"?(\w+)"?[=:] ?([0-9.]+)', said[-1])}
+    time_share = value["saving_seconds"] / value["process_seconds"]
+    byte_share = value.get("saved_bytes", 0.0) / value["read_bytes"]
+    figure = f"{time_share:.1%} of detect's time, {byte_share:.1%} of its bytes, {value.get('saves', 0):.0f} saves"
+    return [Row("saving", figure, f"{_REQUIRED_SAVING:.0%}", _REQUIRED_SAVING / max(time_share, byte_share, 1e-9), 1.0)]
+
+
+def _megabytes(pid: int) -> float:
+    """The most it ever had in memory."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1_024
+
+
+def _wait_for_watermark(deployed: Deployed, at: int) -> None:
+    deadline = time.monotonic() + _HISTORY_SECONDS
+    while _least_watermark(deployed) < at:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"detect did not read the history in time:\n{deployed.said('detect')[-1_500:]}")
+        time.sleep(0.2)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
