@@ -14,7 +14,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.status import Status as Spinner
 
-from connectors.simulator_spec import parse_simulator_spec
+from connectors.simulator_spec import SimulatorSpec, parse_simulator_spec
 from models.errors import ForeshockError
 from streams.cli_up import status_text
 from streams.demo import DEMO_WORLD
@@ -40,10 +40,8 @@ def show_kafka_demo(address: str) -> None:
     began = time.monotonic()
     try:
         _introduce(console)
-        with open_stage(
-            address, DEMO_WORLD, spec, lambda text: console.print(f"[dim]{text}[/]", soft_wrap=True)
-        ) as stage:
-            sides = _play(console, stage)
+        with open_stage(address, DEMO_WORLD, spec, lambda text: _tell(console, text)) as stage:
+            sides = _play_live(console, stage, spec) if console.is_terminal else _play_plain(console, stage, spec)
             tell_incidents(console, sides[0])
             tell_truth(console, sides)
             wrong = verdict(*sides)
@@ -68,10 +66,7 @@ def _tell(console: Console, text: str) -> None:
     console.print(text, style="dim", markup=False, soft_wrap=True)
 
 
-def _play(console: Console, stage: Stage) -> Sides:
-    spec = parse_simulator_spec(DEMO_WORLD)
-    if console.is_terminal:
-        return _play_live(console, stage)
+def _play_plain(console: Console, stage: Stage, spec: SimulatorSpec) -> Sides:
     console.print("Learning what is normal, in observe mode: 00:00 to 06:55 of the simulated day.")
     news = PlainNews(console)
     moves = play(stage, spec)
@@ -83,8 +78,7 @@ def _play(console: Console, stage: Stage) -> Sides:
     return sides
 
 
-def _play_live(console: Console, stage: Stage) -> Sides:
-    spec = parse_simulator_spec(DEMO_WORLD)
+def _play_live(console: Console, stage: Stage, spec: SimulatorSpec) -> Sides:
     spinner = Spinner("", console=console)
 
     def told(share: float) -> None:
