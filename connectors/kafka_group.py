@@ -26,6 +26,8 @@ __all__ = ["KafkaGroup", "Polled"]
 
 _LONGEST_TURN_MS: Final = 60_000
 """Between two polls; longer, and the group goes on without this member."""
+_JOIN_MS: Final = 10_000
+"""More than the session of a member that was killed, for which the others wait."""
 _COMMIT_MS: Final = 5_000
 _CLOSE_MS: Final = 5_000
 _log = structlog.get_logger(__name__)
@@ -69,10 +71,15 @@ class KafkaGroup:
             self._consumer.subscribe([self._name], listener=self._changes)
 
     def poll(self, seconds: float) -> Polled:
-        """Wait up to `seconds` for records. Raises BrokerError only for what waiting does not mend."""
+        """Wait up to `seconds` for records; longer while the group shares its partitions out. Raises BrokerError only
+        for what waiting does not mend.
+        """
         found: Mapping[TopicPartition, Sequence[Any]] = {}
         try:
             with advising(self._settings, f"read {self._name}"):
+                # kafka-python 3.0 forgets a join that is answered between two polls, and begins another one: with short
+                # polls a member may never get in. So a join is waited for, however short the poll.
+                self._consumer._coordinator.poll(timeout_ms=_JOIN_MS)
                 found = self._consumer.poll(timeout_ms=int(seconds * 1_000), max_records=self._batch)
         except BrokerError as error:
             cause = error.__cause__
