@@ -13,11 +13,15 @@ from models.event import Cause, Event
 from models.log import LogBatch
 from models.topics import TOPICS, partition_of
 
-__all__ = ["InboxGuard", "Shard"]
+__all__ = ["NO_LOG", "InboxGuard", "Shard"]
+
+NO_LOG: Final = "none"
+"""The `log_id` of a topic that does not exist."""
 
 _ORIGINS_MOST: Final = 10_000
 """Far more than there are steps and partitions; what a stranger calls itself beyond is not remembered."""
 _NEAR: Final = 16
+_GONE_MOST: Final = 1_000
 _INBOXES: Final = frozenset(topic.name for topic in TOPICS.values() if topic.inbox_of)
 _BROADCAST: Final = frozenset(("catalog", "control"))
 """What stands in every partition of an inbox, whatever its key."""
@@ -47,9 +51,16 @@ class InboxGuard:
         self._shard = shard
         self._ends: dict[tuple[str, int], int] = {}
         self._asked: tuple[int, str, int] | None = None
+        self._log_ids: dict[str, str] = {}
+        self._gone: set[str] = set()
 
-    def learn_end(self, topic: str, partition: int, end: int) -> None:
-        """That log goes up to `end` (exclusive): causes below it may be believed."""
+    def learn_end(self, topic: str, partition: int, end: int, log_id: str = "") -> None:
+        """That log goes up to `end` (exclusive): causes below it may be believed. `log_id`: which log of that topic it
+        is now; another one was deleted.
+        """
+        if self._log_ids.get(topic) != log_id:
+            self._log_ids[topic] = log_id
+            self._ends = {place: known for place, known in self._ends.items() if place[0] != topic}
         self._ends[topic, partition] = max(end, self._ends.get((topic, partition), 0))
 
     def check_place(self, record: Record, event: Event[Any]) -> None:
@@ -89,14 +100,23 @@ class InboxGuard:
         return False
 
     def _check_horizon(self, record: Record, cause: Cause) -> None:
-        """A claim a little beyond the last one of its origin costs no look-up: it can hide no more than that many real
-        emissions, and a claim of a record that does exist hides as many.
+        """A claim a little beyond the known end costs no look-up: it can hide no more than that many real emissions,
+        and a claim of a record that does exist hides as many.
+
+        What came of a log that was deleted since cannot be looked up, and must not be lost: it is believed. A stranger
+        who invents a log hides nothing: only emissions of that same log are compared with it.
         """
         topic, partition, offset = cause.position
-        end = self._ends.get((topic, partition), 0)
-        if offset < end or offset - self.seen.get(cause.origin, (-1, -1, -1))[0] <= _NEAR:
+        end, log_id = self._ends.get((topic, partition), 0), self._log_ids.get(topic)
+        if cause.log_id in self._gone:
+            return
+        of_this_log = not cause.log_id or not log_id or cause.log_id == log_id
+        if of_this_log and offset < end + _NEAR:
             return
         if self._asked != (record.offset, topic, partition):
             self._asked = (record.offset, topic, partition)
             raise HorizonError(topic, partition, offset)
-        raise ContractError("future_cause", f"{cause} names a record that does not exist: that log ends at {end}")
+        if of_this_log:
+            raise ContractError("future_cause", f"{cause} names a record that does not exist: that log ends at {end}")
+        if len(self._gone) < _GONE_MOST:
+            self._gone.add(cause.log_id)

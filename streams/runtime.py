@@ -35,6 +35,8 @@ QUARANTINE_AFTER: Final = 3
 SAVING_SHARE: Final = 0.10
 """A step that is not urgent saves when its checkpoint is at most this share of the bytes it has read since the last."""
 _RAW_KEPT: Final = 4_096
+_TEXT_KEPT: Final = 1_024
+"""Characters of a key or a detail that a dead letter keeps: both are a stranger's, and must not make it too large."""
 _WISHES_SPARE: Final = 64
 _UNKNOWN_SIZE: Final = 4_096
 
@@ -153,9 +155,9 @@ class Unit:
             self.counters["missing"] += offset - self._next
             self._next = offset
 
-    def learn_end(self, topic: str, partition: int, end: int) -> None:
+    def learn_end(self, topic: str, partition: int, end: int, log_id: str = "") -> None:
         """That log now goes up to `end` (exclusive): causes below it may be believed."""
-        self._guard.learn_end(topic, partition, end)
+        self._guard.learn_end(topic, partition, end, log_id)
 
     def due(self, now: int) -> Sequence[Outbound]:
         """Ticks for every wish that has come, in order of time and key; the host appends them to the inbox."""
@@ -286,11 +288,11 @@ class Unit:
         self.counters["dead_letter"] += 1
         letter = DeadLetter(
             reason=reason,
-            detail=detail,
+            detail=detail[:_TEXT_KEPT],
             topic=record.topic,
             partition=record.partition,
             offset=record.offset,
-            key=record.key,
+            key=record.key[:_TEXT_KEPT],
             raw=base64.b64encode(record.value[:_RAW_KEPT]).decode(),
         )
         emit = Emit("dead-letters", f"{record.topic}/{record.partition}", record.logged_at, letter)

@@ -24,7 +24,7 @@ from connectors.kafka_writer import KafkaWriter
 from connectors.ports import Clock, Record, UnitName
 from models.errors import BrokerError, FencedError, GapError, HorizonError, MissingTopicError, PoisonError
 from streams.effects import EffectPool
-from streams.inbox_guard import Shard
+from streams.inbox_guard import NO_LOG, Shard
 from streams.runtime import Cut, Unit
 from streams.step import AnyStep
 
@@ -195,8 +195,8 @@ class StepHost:
                 out = seat.unit.apply(record)
                 break
             except HorizonError as claim:
-                end = await self._block(self._end_of, claim.topic, claim.partition)
-                seat.unit.learn_end(claim.topic, claim.partition, end)
+                end, log_id = await self._block(self._end_of, claim.topic, claim.partition)
+                seat.unit.learn_end(claim.topic, claim.partition, end, log_id)
             except GapError as gap:
                 if not await self._is_hole(seat, gap):
                     self._rewind(seat, gap.want)
@@ -206,12 +206,13 @@ class StepHost:
         for each in out:
             seat.sent.append(await self._doors.writer.send(each))
 
-    def _end_of(self, topic: str, partition: int) -> int:
-        """0 where there is no such log: a cause that nobody here can look up is not believed."""
+    def _end_of(self, topic: str, partition: int) -> tuple[int, str]:
+        """Where a log ends, and which it is. What came of a log that was deleted is believed, nothing else."""
+        log = self._doors.log
         try:
-            return self._doors.log.ends(topic).get(partition, 0)
+            return log.ends(topic).get(partition, 0), log.log_id(topic)
         except MissingTopicError:
-            return 0
+            return 0, NO_LOG
 
     async def _is_hole(self, seat: _Seat, gap: GapError) -> bool:
         """Whether the log itself lacks what is wanted; else delivery lost it."""
@@ -221,11 +222,13 @@ class StepHost:
         self.counters["gaps"] += 1
         unit = seat.unit
         there = await self._block(self._doors.log.read, self.step.inbox, unit.partition, gap.want, 1)
-        if there and there[0].offset > gap.want:
-            _log.error("records are gone unread", step=self.step.name, partition=unit.partition, up_to=there[0].offset)
-            unit.skip_to(min(there[0].offset, gap.got))
-            return True
-        return False
+        if not there or there[0].offset == gap.want:
+            return False
+        first, _ = await self._block(self._doors.log.bounds, self.step.inbox, unit.partition)
+        if first > gap.want:  # else markers of transactions: there was nothing to read
+            _log.error("records are gone unread", step=self.step.name, partition=unit.partition, up_to=first)
+        unit.skip_to(min(there[0].offset, gap.got))
+        return True
 
     def _rewind(self, seat: _Seat, want: int) -> None:
         if seat.rewinding is None or seat.rewinding.done():

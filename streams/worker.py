@@ -30,6 +30,7 @@ from models.errors import (
     PoisonError,
 )
 from streams.effects import EffectPool, Performer
+from streams.inbox_guard import NO_LOG
 from streams.liveness import WATCH_SECONDS
 from streams.runtime import Shard, Unit
 from streams.step import AnyStep
@@ -174,10 +175,10 @@ class Worker:
 
     def _learn_end(self, unit: Unit, horizon: HorizonError) -> None:
         try:
-            ends = self._log.ends(horizon.topic)
-        except MissingTopicError:  # a cause that nobody here can look up is not believed
-            return
-        unit.learn_end(horizon.topic, horizon.partition, ends.get(horizon.partition, 0))
+            ends, log_id = self._log.ends(horizon.topic), self._log.log_id(horizon.topic)
+        except MissingTopicError:  # what came of a log that was deleted is believed, nothing else
+            ends, log_id = {}, NO_LOG
+        unit.learn_end(horizon.topic, horizon.partition, ends.get(horizon.partition, 0), log_id)
 
     def _keep(self, unit: Unit) -> None:
         cut = unit.cut(force=True)
