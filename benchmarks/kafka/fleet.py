@@ -1,6 +1,7 @@
 """A fleet: 1,000 services of 100 templates each, its history as counts, and its lines as a growing file.
 
-`python -m benchmarks.kafka.fleet FILE SECONDS BURSTS EVERY` appends 100,000 JSON lines a second to FILE; in the middle
+`python -m benchmarks.kafka.fleet FILE SERVICES SECONDS BURSTS EVERY` appends 100 JSON lines a second and service to
+FILE; in the middle
 of it, each EVERY seconds, BURST_LINES error lines of the next service of BURSTS (`first:last`), and says on standard
 output `SERVICE WALL_MS` as soon as those are written. Twenty services are of one kind: they share their templates.
 """
@@ -31,7 +32,8 @@ __all__ = ["BURST_LINES", "LINES_A_SECOND", "SERVICES", "TEMPLATES", "history", 
 
 SERVICES: Final = 1_000
 TEMPLATES: Final = 100
-LINES_A_SECOND: Final = 100_000
+LINES_A_SECOND: Final = 100
+"""A service's."""
 BURST_LINES: Final = 500
 _KINDS: Final = 50
 _ERROR: Final = 0
@@ -43,7 +45,7 @@ _LETTERS: Final = str.maketrans("0123456789", "ghijklmnop")
 
 
 def service_name(number: int) -> str:
-    """Of 0..SERVICES-1."""
+    """Of the fleet's, from 0."""
     return f"svc-{number:04d}"
 
 
@@ -61,15 +63,15 @@ def templates_of(service: int) -> tuple[Template, ...]:
     return tuple(template_of(canonical_line(message(service, number, 7)).encode()) for number in range(TEMPLATES))
 
 
-def history(begin: int, end: int, bucket_step: int, seed: int) -> Iterator[Outbound]:
+def history(services: int, begin: int, end: int, bucket_step: int) -> Iterator[Outbound]:
     """What detect would have got for [begin, end) (ms, whole buckets): counts of each `bucket_step` buckets, Poisson
     around the rate that the fleet's file will have.
     """
-    chance = np.random.default_rng(seed)
+    chance = np.random.default_rng(begin)
     known = [templates_of(kind) for kind in range(_KINDS)]
-    mean = LINES_A_SECOND / SERVICES / TEMPLATES * BUCKET_MS / 1_000 * bucket_step
+    mean = LINES_A_SECOND / TEMPLATES * BUCKET_MS / 1_000 * bucket_step
     homes: list[list[int]] = [[] for _ in range(PARTITIONS)]
-    for number in range(SERVICES):
+    for number in range(services):
         homes[partition_of(service_name(number), PARTITIONS)].append(number)
     for first in range(begin // BUCKET_MS, end // BUCKET_MS, bucket_step):
         covered = (first + bucket_step) * BUCKET_MS
@@ -102,23 +104,23 @@ def _section(service: int, known: Sequence[tuple[Template, ...]], bucket: int, n
     )
 
 
-def write(path: Path, seconds: float, services: Sequence[int], every: float) -> None:
+def write(path: Path, services: int, seconds: float, struck: Sequence[int], every: float) -> None:
     """Append the fleet's lines in real time."""
     chance = np.random.default_rng(1)
     tails = [
         f'","service":"{service_name(service)}","message":"{message(service, template, 1_000 + service)}"}}\n'
-        for service in range(SERVICES)
+        for service in range(services)
         for template in range(TEMPLATES)
     ]
-    step, a_step = 1 / _STEPS_A_SECOND, LINES_A_SECOND // _STEPS_A_SECOND
-    bursts = list(services)
+    step, a_step = 1 / _STEPS_A_SECOND, LINES_A_SECOND * services // _STEPS_A_SECOND
+    bursts = list(struck)
     with path.open("ab", buffering=0) as file:
         begun = time.monotonic()
         for number in range(int(seconds * _STEPS_A_SECOND)):
             time.sleep(max(begun + number * step - time.monotonic(), 0))
             head = '{"time":"' + datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             file.write("".join(head + tails[row] for row in chance.integers(0, len(tails), a_step).tolist()).encode())
-            due = begun + (seconds - every * len(services)) / 2 + every * (len(services) - len(bursts))
+            due = begun + (seconds - every * len(struck)) / 2 + every * (len(struck) - len(bursts))
             if bursts and time.monotonic() >= due:
                 service = bursts.pop(0)
                 file.write((head + tails[service * TEMPLATES + _ERROR]).encode() * BURST_LINES)
@@ -133,9 +135,9 @@ def covered_now(now: int) -> int:
 
 
 def main(words: list[str]) -> None:
-    path, seconds, bursts, every = words
+    path, services, seconds, bursts, every = words
     first, _, last = bursts.partition(":")
-    write(Path(path), float(seconds), range(int(first), int(last)), float(every))
+    write(Path(path), int(services), float(seconds), range(int(first), int(last)), float(every))
 
 
 if __name__ == "__main__":

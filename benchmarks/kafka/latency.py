@@ -24,7 +24,7 @@ from kafka import KafkaConsumer
 
 from benchmarks.kafka.contender import Bench, cpu_seconds, shared_cores
 from benchmarks.kafka.deployment import Deployed
-from benchmarks.kafka.fleet import LINES_A_SECOND, covered_now, history
+from benchmarks.kafka.fleet import LINES_A_SECOND, SERVICES, TEMPLATES, covered_now, history
 from benchmarks.table import Row
 from connectors.codec import decode, decode_record
 from connectors.kafka_clients import consumer_options
@@ -59,29 +59,29 @@ def run(bench: Bench) -> list[Row]:
 
 def _run(bench: Bench) -> list[Row]:
     settings = KafkaSettings(bootstrap_servers=(bench.broker,), prefix="fleet-")
-    bursts = max(_BURSTS // bench.shrink, 3)
+    services, bursts = SERVICES // bench.shrink, max(_BURSTS // bench.shrink, 3)
     with Deployed(settings) as deployed:
         deployed.renew(keep=())
         path = deployed.folder / "fleet.log"
         path.touch()
         detect = deployed.start("detect", "detect")
-        _feed_history(deployed)
+        _feed_history(deployed, services)
         pids = {
             role: deployed.start(role, role, arguments=_arguments(role, path)) for role in _ROLES if role != "detect"
         }
         pids["detect"] = detect
-        latencies, missed = _alerts(deployed, path, bursts)
+        latencies, missed = _alerts(deployed, path, (services, bursts))
         sizes = {role: _megabytes(pid) for role, pid in pids.items()}
         shares = {role: cpu_seconds(pid) for role, pid in pids.items()}
         print(f"processor seconds: {shares}; MB: {sizes}", file=sys.stderr)
-        restart = _restart(deployed, path, detect, bursts)
+        restart = _restart(deployed, path, detect, (services, bursts))
         for role in _ROLES:
             if role != "detect":
                 deployed.stop(pids[role])
         for process in list(deployed.running):
             deployed.stop(process)
         return [
-            *_latency_rows(latencies, missed),
+            *_latency_rows(services, latencies, missed),
             *_worker_rows(sizes, restart),
             *_saving_rows(deployed.said("detect")),
         ]
@@ -91,14 +91,14 @@ def _arguments(role: str, path: Path) -> Sequence[str]:
     return ("--input", str(path)) if role == "ingest" else ()
 
 
-def _feed_history(deployed: Deployed) -> None:
+def _feed_history(deployed: Deployed, services: int) -> None:
     """Feed what happened until now; and what happened while that was read; until hardly any time is missing."""
     end = covered_now(_now()) // 60_000 * 60_000
     begin = end - _HISTORY_MINUTES * 60_000
-    deployed.log.append(list(history(begin, end, _MINUTE_BUCKETS, 0)), _now())
+    deployed.log.append(list(history(services, begin, end, _MINUTE_BUCKETS)), _now())
     while covered_now(_now()) > end:
         begin, end = end, covered_now(_now())
-        deployed.log.append(list(history(begin, end, 1, begin)), _now())
+        deployed.log.append(list(history(services, begin, end, 1)), _now())
         _wait_for_watermark(deployed, end // 60_000 * 60_000 - 60_000)
         print(f"history: read up to {(_now() - end) / 1_000:.0f} s ago", file=sys.stderr, flush=True)
         if _now() - end < 3 * BUCKET_MS:
@@ -113,10 +113,11 @@ def _least_watermark(deployed: Deployed) -> int:
     return min(marks)
 
 
-def _alerts(deployed: Deployed, path: Path, bursts: int) -> tuple[list[float], int]:
+def _alerts(deployed: Deployed, path: Path, fleet: tuple[int, int]) -> tuple[list[float], int]:
     """Seconds from line to alert, and how many alerts never came."""
+    services, bursts = fleet
     with _arrivals(deployed.settings, "alerts", _is_first_alert) as arrived:
-        written = _generate(path, 2 * _SETTLE_SECONDS + bursts * _EVERY_SECONDS, range(bursts))
+        written = _generate(path, services, 2 * _SETTLE_SECONDS + bursts * _EVERY_SECONDS, range(bursts))
         deadline = time.monotonic() + _ALERT_SECONDS
         while set(written) - set(arrived) and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -129,8 +130,8 @@ def _alerts(deployed: Deployed, path: Path, bursts: int) -> tuple[list[float], i
     return [(arrived[service] - at) / 1_000 for service, at in written.items() if service in arrived], late
 
 
-def _generate(path: Path, seconds: float, services: range) -> dict[str, int]:
-    words = [str(path), str(seconds), f"{services.start}:{services.stop}", str(_EVERY_SECONDS)]
+def _generate(path: Path, services: int, seconds: float, struck: range) -> dict[str, int]:
+    words = [str(path), str(services), str(seconds), f"{struck.start}:{struck.stop}", str(_EVERY_SECONDS)]
     command = [sys.executable, "-m", "benchmarks.kafka.fleet", *words]
     said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     return {service: int(at) for service, at in (line.split() for line in said.splitlines())}
@@ -172,11 +173,12 @@ def _is_opened(value: bytes) -> bool:
     return bool(decode(value).data.status == Status.OPENED)
 
 
-def _restart(deployed: Deployed, path: Path, pid: int, bursts: int) -> float:
+def _restart(deployed: Deployed, path: Path, pid: int, fleet: tuple[int, int]) -> float:
     """Seconds from kill -9 of detect, started again at once, to the first anomaly that it opens then."""
     seconds = 3 * _SETTLE_SECONDS
-    services = range(bursts, bursts + int(seconds / _EVERY_SECONDS) - 5)
-    generator = threading.Thread(target=_generate, args=(path, seconds, services))
+    services, bursts = fleet
+    struck = range(bursts, bursts + int(seconds / _EVERY_SECONDS) - 5)
+    generator = threading.Thread(target=_generate, args=(path, services, seconds, struck))
     generator.start()
     time.sleep(_SETTLE_SECONDS)
     deployed.stop(pid, signal.SIGKILL)
@@ -187,7 +189,7 @@ def _restart(deployed: Deployed, path: Path, pid: int, bursts: int) -> float:
     return (min(arrived.values()) - began) / 1_000 if arrived else float("inf")
 
 
-def _latency_rows(latencies: Sequence[float], missed: int) -> list[Row]:
+def _latency_rows(services: int, latencies: Sequence[float], missed: int) -> list[Row]:
     if not latencies:
         return [Row("line to alert", f"none of {missed} alerts came", "1.5 s", 0.0, 1.0)]
     milliseconds = np.array(latencies) * 1_000
@@ -200,7 +202,7 @@ def _latency_rows(latencies: Sequence[float], missed: int) -> list[Row]:
     figure = f"p50 {p50:,.0f}, p90 {p90:,.0f}, p99 {p99:,.0f}, max {milliseconds.max():,.0f} ms of {len(latencies)}"
     figure += f"; {missed} never came" if missed else ""
     ratio = 0.0 if missed else _REQUIRED_SECONDS / (p99 / 1_000)
-    claim = f"line to alert, 1,000 x 100 templates, {LINES_A_SECOND // 1_000} k lines/s"
+    claim = f"line to alert, {services:,} x {TEMPLATES} templates, {services * LINES_A_SECOND // 1_000} k lines/s"
     return [Row(claim, figure, f"p99 {_REQUIRED_SECONDS:g} s", ratio, 1.0)]
 
 
