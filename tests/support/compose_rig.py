@@ -66,7 +66,8 @@ class Stack:
         self.project = f"foreshock-test-{secrets.token_hex(4)}"
         self.port = free_ports(1)[0]
         self._command = [*compose_command(), "-p", self.project, *options]
-        self._environment = {**os.environ, **environment, "KAFKA_PORT": str(self.port)}
+        patient = {"COMPOSE_HTTP_TIMEOUT": "900"}  # of docker-compose 1: a slow disk makes containers slowly
+        self._environment = {**os.environ, **patient, **environment, "KAFKA_PORT": str(self.port)}
 
     def compose(self, *arguments: str, seconds: float = 600) -> str:
         """Run a compose command on the project; what it said on stdout. Fails the test where it fails."""
@@ -75,7 +76,7 @@ class Stack:
     def up(self) -> None:
         """Build, where something changed, and start."""
         self.compose("build", "setup", seconds=1_800)
-        self.compose("up", "-d")
+        self.compose("up", "-d", seconds=1_500)
 
     def down(self) -> None:
         """Stop and remove everything, the volumes, too."""
@@ -142,7 +143,7 @@ class Stack:
 
     def logs(self) -> str:
         """The last lines of every service."""
-        return self.compose("logs", "--no-color", "--tail", "15")
+        return self.compose("logs", "--no-color", "--tail", "8")
 
     def _run(self, command: Sequence[str], seconds: float) -> str:
         done = subprocess.run(
