@@ -108,7 +108,8 @@ def open_cloud(
                 )
                 simulation = open_simulation(spec, partitions=settings.partitions, run=settings.kafka.run, tail=tail)
                 if publish and not configuration.catalog.applications:
-                    publish_catalog(log, world_catalog(configuration, spec), clock.now(), at_once=False)
+                    made = world_catalog(configuration, spec)
+                    publish_catalog(log, made, clock.now(), at_once=False, run=settings.kafka.run)
                 cloud = Cloud(simulation, journal)
                 with _listening(cloud, address) as server:
                     yield CloudProcess(simulation.source, cloud, server.url, log=log, clock=clock)
@@ -145,7 +146,9 @@ def _batch_cursors(log: Log, partition: int, offset: int) -> Mapping[str, str]:
     except ContractError:
         return {}
     batches = [each for each in data if isinstance(each, LogBatch)]
-    return {item.source_id: item.cursor_to for each in batches for item in each.sources if "sim:" in item.source_id}
+    return {
+        item.source_id: item.cursor_to for each in batches for item in each.sources if item.source_id.startswith("sim:")
+    }
 
 
 def _head(path: Path, spec: SimulatorSpec, clock: WallClock | PacedClock, run: str) -> dict[str, Any]:
