@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from connectors.ports import Record
 from models.contracts import CONTRACTS
-from models.errors import ContractError
+from models.errors import ContractError, NewerVersionError
 from models.event import Contract, Event, Position
 
 __all__ = ["decode", "decode_record", "encode"]
@@ -44,7 +44,7 @@ def encode(event: Event[Any]) -> bytes:
 
 def decode(value: bytes, logged_at: int = 0, position: Position | None = None) -> Event[Any]:
     """The event those bytes hold. Raises ContractError with reason `not_json`, `bad_envelope`, `unknown_type`,
-    `unknown_version` or `bad_payload`.
+    `unknown_version` (as a NewerVersionError where a later program may have written it) or `bad_payload`.
     """
     try:
         raw = orjson.loads(value)
@@ -62,7 +62,7 @@ def decode(value: bytes, logged_at: int = 0, position: Position | None = None) -
         id=raw["id"],
         at=raw["at"],
         key=raw["key"],
-        data=_payload(contract, raw["v"], raw["data"]),
+        data=_payload(contract, raw["v"], raw["data"], raw["run"]),
         cause=raw["cause"],
         cid=raw["cid"],
         region=raw["region"],
@@ -77,9 +77,11 @@ def decode_record(record: Record) -> Event[Any]:
     return decode(record.value, record.logged_at, record.position)
 
 
-def _payload(contract: type[Contract], version: Any, data: Any) -> Contract:
+def _payload(contract: type[Contract], version: Any, data: Any, run: str) -> Contract:
     if not isinstance(data, dict):
         raise ContractError("bad_payload", f"{contract.TYPE}: `data` must be an object")
+    if type(version) is int and version > contract.VERSION:
+        raise NewerVersionError(contract.TYPE, version, contract.VERSION, run)
     if version != contract.VERSION:
         try:
             data = contract.upcast(version, data)

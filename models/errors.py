@@ -16,10 +16,12 @@ __all__ = [
     "HorizonError",
     "LocalKafkaError",
     "MissingTopicError",
+    "NewerVersionError",
     "PoisonError",
     "SignatureError",
     "StalledError",
     "UnknownOutcomeError",
+    "UpgradeError",
 ]
 
 
@@ -47,6 +49,30 @@ class ContractError(ForeshockError):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason, self.detail = reason, detail
+
+
+class NewerVersionError(ContractError):
+    """A message is of a later version of its contract than this program reads; `run` is the deployment it says it is
+    of.
+    """
+
+    def __init__(self, contract: str, version: int, reads: int, run: str) -> None:
+        super().__init__("unknown_version", f"{contract} v{version}; this one reads up to v{reads}")
+        self.version, self.reads, self.run = version, reads, run
+
+
+class UpgradeError(ForeshockError):
+    """A newer program of the same deployment wrote what this one must read: nothing is lost by stopping here, but there
+    is no use in starting it again before it is upgraded (exit 78).
+    """
+
+    exit_code = 78
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}: a newer version of Foreshock has written it. Upgrade this worker; it goes on exactly here. "
+            "Upgrade readers before writers: act, respond, detect, mine, ingest."
+        )
 
 
 class SignatureError(ContractError):

@@ -26,7 +26,9 @@ class Model(BaseModel):
 
 
 class Contract(Model):
-    """What an event carries. `TYPE` names it on the wire; `VERSION` grows when a field changes its meaning."""
+    """What an event carries. `TYPE` names it on the wire; `VERSION` grows with every change of its fields or of what
+    they mean, also when one is added: former programs refuse fields that they do not know.
+    """
 
     TYPE: ClassVar[str]
     VERSION: ClassVar[int] = 1

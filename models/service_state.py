@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.baseline import Baselines, Ints
-from models.errors import DataFolderError
+from models.errors import DataFolderError, UpgradeError
 from models.generations import Generations
 from models.habit import Habits
 from models.open_anomaly import OpenAnomaly
@@ -141,7 +141,11 @@ class ServiceState:
 
     @classmethod
     def load(cls, raw: bytes) -> ServiceState:
-        """The state those bytes hold. Raises DataFolderError for bytes of another version."""
+        """The state those bytes hold. Raises UpgradeError for bytes of a later version, DataFolderError for what no
+        version of this program has written.
+        """
+        if raw[:4] == _MAGIC and raw[4] > _VERSION:
+            raise UpgradeError(f"a service's saved state is of version {raw[4]}; this program reads up to {_VERSION}")
         if raw[:4] != _MAGIC or raw[4] not in _READABLE:
             raise DataFolderError(
                 f"A service's detection state is of version {raw[4:5]!r}; this program reads up to {_VERSION}. "

@@ -28,16 +28,18 @@ class CatalogLog(Log, Protocol):
         ...
 
 
-def publish_catalog(log: CatalogLog, catalog: Catalog, now: int, *, at_once: bool = True) -> bool:
+def publish_catalog(log: CatalogLog, catalog: Catalog, now: int, *, at_once: bool = True, run: str = "") -> bool:
     """Append the catalog to its topic and to every inbox that takes it, unless it stands there; True where it did.
 
-    `at_once`: the log appends all or nothing. Where it does not, the catalog's own topic comes last: what stands there
-    has reached every inbox, and after a failure in between the same is said again, which changes nothing.
+    `run`: the deployment, as in the envelope. `at_once`: the log appends all or nothing. Where it does not, the
+    catalog's own topic comes last: what stands there has reached every inbox, and after a failure in between the same
+    is said again, which changes nothing.
     """
     version = version_of(catalog)
     if standing_version(log) == version:
         return False
-    event = Event(id=digest(_KEY, version), at=now, key=_KEY, data=catalog.model_copy(update={"version": version}))
+    data = catalog.model_copy(update={"version": version})
+    event = Event(id=digest(_KEY, version), at=now, key=_KEY, data=data, run=run)
     value = encode(event)
     own = Outbound("catalog", _KEY, value, 0, now)
     inboxes = [topic.name for topic in TOPICS.values() if topic.inbox_of and "catalog" in topic.types]

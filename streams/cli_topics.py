@@ -111,7 +111,7 @@ def apply_catalog(config: Path | None, kafka: str, *, as_json: bool) -> None:
     clock = PacedClock(settings.clock) if settings.clock else WallClock()
     log = KafkaLog(settings, "catalog", virtual=bool(settings.clock))
     try:
-        published = publish_catalog(log, configuration.catalog, clock.now(), at_once=False)
+        published = publish_catalog(log, configuration.catalog, clock.now(), at_once=False, run=settings.run)
     finally:
         log.close()
     if as_json:

@@ -64,7 +64,7 @@ class Stage:
         """Let this catalog hold from now on."""
         log = KafkaLog(self.settings, "demo", virtual=True)
         try:
-            publish_catalog(log, catalog, self.pacer.now, at_once=False)
+            publish_catalog(log, catalog, self.pacer.now, at_once=False, run=self.settings.run)
         finally:
             log.close()
 

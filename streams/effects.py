@@ -29,11 +29,12 @@ _log = structlog.get_logger(__name__)
 class _Place(NamedTuple):
     topic: str
     partition: int
+    run: str
 
 
 def answer(performers: Mapping[str, Performer], unit: Unit, started: Started, clock: Clock) -> Outbound:
     """Carry out one effect now; its answer as a message for the unit's inbox, under the same key."""
-    return _answer(performers, _Place(unit.step.inbox, unit.partition), started, clock)
+    return _answer(performers, _Place(unit.step.inbox, unit.partition, unit.run), started, clock)
 
 
 class EffectPool:
@@ -50,7 +51,7 @@ class EffectPool:
 
     def start(self, unit: Unit, effects: Sequence[Started]) -> None:
         """Begin those that are not already under way."""
-        place = _Place(unit.step.inbox, unit.partition)
+        place = _Place(unit.step.inbox, unit.partition, unit.run)
         for started in effects:
             if started.effect.id not in self._running:
                 self._running.add(started.effect.id)
@@ -105,5 +106,5 @@ def _answer(performers: Mapping[str, Performer], place: _Place, started: Started
 
 
 def _message(data: Contract, place: _Place, started: Started, now: int) -> Outbound:
-    event = Event(id=digest("answer", started.effect.id), at=now, key=started.key, data=data)
+    event = Event(id=digest("answer", started.effect.id), at=now, key=started.key, data=data, run=place.run)
     return Outbound(place.topic, started.key, encode(event), place.partition, now)

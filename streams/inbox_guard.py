@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from connectors.ports import Record
-from models.errors import ContractError, HorizonError
+from models.errors import ContractError, HorizonError, NewerVersionError, UpgradeError
 from models.event import Cause, Event
 from models.log import LogBatch
 from models.topics import TOPICS, partition_of
@@ -22,6 +22,8 @@ _ORIGINS_MOST: Final = 10_000
 """Far more than there are steps and partitions; what a stranger calls itself beyond is not remembered."""
 _NEAR: Final = 16
 _GONE_MOST: Final = 1_000
+_VERSIONS_AHEAD: Final = 3
+"""How far ahead of this program's a version may be and still be believed: an upgrade skips few."""
 _INBOXES: Final = frozenset(topic.name for topic in TOPICS.values() if topic.inbox_of)
 _BROADCAST: Final = frozenset(("catalog", "control"))
 """What stands in every partition of an inbox, whatever its key."""
@@ -83,6 +85,18 @@ class InboxGuard:
             right = partition_of(key, shard.partitions)
             if right != shard.partition:
                 raise ContractError("wrong_partition", f"{key!r:.100} belongs to partition {right}")
+
+    def check_version(self, record: Record, error: NewerVersionError) -> None:
+        """Raises UpgradeError where a newer program of this very deployment wrote the record.
+
+        While workers are replaced one by one, an old one may meet what a new one wrote. As a dead letter it would be
+        lost for every step after this one, so the worker stops before it instead, and its successor reads it. For
+        strangers the stream must not stop: what does not name this deployment, or has a number that no upgrade could
+        have led to, stays a dead letter. Whoever forges that, too, may write the topic and know the deployment's name;
+        what such a one could do besides is worse than a worker that stops and says why.
+        """
+        if error.run and error.run == self._shard.run and error.version <= error.reads + _VERSIONS_AHEAD:
+            raise UpgradeError(f"{record.position} is {error.detail}") from error
 
     def seen_before(self, record: Record, event: Event[Any]) -> bool:
         """Whether this emission of a step was taken already. Raises HorizonError once, then ContractError

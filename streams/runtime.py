@@ -21,7 +21,7 @@ import orjson
 from connectors.codec import decode_record, encode
 from connectors.ports import Checkpoint, Crash, Entry, Outbound, Record, UnitName
 from models.audit import DeadLetter
-from models.errors import ContractError, GapError, HorizonError, PoisonError
+from models.errors import ContractError, GapError, HorizonError, NewerVersionError, PoisonError
 from models.event import Cause, Event, digest, event_id
 from models.signal import Tick
 from models.topics import TOPICS
@@ -106,6 +106,11 @@ class Unit:
             self.counters["log_renewed"] += 1
 
     @property
+    def run(self) -> str:
+        """The deployment whose events it writes."""
+        return self._shard.run
+
+    @property
     def next_offset(self) -> int:
         """The offset of the record it wants next."""
         return self._next
@@ -129,8 +134,8 @@ class Unit:
         """Take the record and return what it causes. Records below the wanted offset are skipped (a redelivery).
 
         Raises GapError when records are missing, HorizonError when the record claims a cause beyond the known end of
-        its log (nothing has changed: call `learn_end`, then again), PoisonError when the step fails (the Unit must then
-        be thrown away).
+        its log (nothing has changed: call `learn_end`, then again). The Unit must be thrown away after PoisonError (the
+        step fails) and UpgradeError (a newer program of this deployment wrote the record, or a state it needs).
         """
         if record.offset < self._next:
             self.counters["redelivered"] += 1
@@ -203,6 +208,9 @@ class Unit:
                 self.counters["duplicate"] += 1
                 return []
             parts = self._parts(event)
+        except NewerVersionError as error:
+            self._guard.check_version(record, error)
+            return [self._dead_letter(record, 0, error.reason, error.detail)]
         except ContractError as error:
             return [self._dead_letter(record, 0, error.reason, error.detail)]
         except HorizonError:

@@ -6,19 +6,26 @@ be woken becomes a logged Tick, a call into the world is an Effect whose answer 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+import re
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
+import orjson
 from pydantic import BaseModel, JsonValue
 
+from models.errors import UpgradeError
 from models.event import Contract, Event
 
-__all__ = ["AnyStep", "Effect", "Emit", "Keeper", "ModelKeeper", "NothingKeeper", "Part", "Step", "Turn"]
+__all__ = ["AnyStep", "Effect", "Emit", "Keeper", "ModelKeeper", "NothingKeeper", "Part", "Step", "Turn", "Upcast"]
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 Shared = TypeVar("Shared")
 State = TypeVar("State")
+Upcast: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+"""The fields of a kept model, from one version to the next."""
+_VERSION_MARK: Final = re.compile(rb"[0-9]{1,9}(?=\{)")
 
 
 class Part(NamedTuple):
@@ -79,27 +86,54 @@ class Keeper(Protocol[T]):
         ...
 
     def load(self, raw: bytes) -> T:
-        """The state those bytes hold."""
+        """The state those bytes hold. Raises UpgradeError where a newer program has written them."""
         ...
 
 
 class ModelKeeper(Generic[M]):
-    """Keeps a pydantic model as JSON. The model may be mutable; `kind(key)` must not need more than defaults."""
+    """Keeps a pydantic model as JSON. The model may be mutable; `kind(key)` must not need more than defaults.
 
-    def __init__(self, kind: type[M], key_field: str = "") -> None:
+    `version` grows with every change of the model's fields (and of those of the models it holds); `upcasts[n]` then
+    makes the fields of version n + 1 of those of version n. Bytes of version 1 are the JSON alone, later ones have
+    their version before it: `2{"total":...`.
+    """
+
+    def __init__(
+        self,
+        kind: type[M],
+        key_field: str = "",
+        *,
+        version: int = 1,
+        upcasts: Mapping[int, Upcast] = MappingProxyType({}),
+    ) -> None:
+        if upcasts.keys() != set(range(1, version)):
+            raise ValueError(f"{kind.__name__} v{version} needs an upcast from each version below")
         self._kind, self._key_field = kind, key_field
+        self._version, self._upcasts = version, upcasts
 
     def initial(self, key: str) -> M:
         """A model of nothing but defaults (and its key, where the model has a field for it)."""
         return self._kind(**{self._key_field: key}) if self._key_field else self._kind()
 
     def dump(self, value: M) -> bytes:
-        """Its JSON."""
-        return value.model_dump_json().encode()
+        """Its JSON, and before it the version from 2 on."""
+        mark = b"" if self._version == 1 else b"%d" % self._version
+        return mark + value.model_dump_json().encode()
 
     def load(self, raw: bytes) -> M:
-        """The model of that JSON."""
-        return self._kind.model_validate_json(raw)
+        """The model of that JSON, of this version or a former one."""
+        mark = _VERSION_MARK.match(raw)
+        version = int(mark[0]) if mark else 1
+        body = raw[mark.end() :] if mark else raw
+        if version == self._version:
+            return self._kind.model_validate_json(body)
+        if version > self._version:
+            what = f"a saved {self._kind.__name__} is of version {version}; this program reads up to {self._version}"
+            raise UpgradeError(what)
+        fields: dict[str, Any] = orjson.loads(body)
+        for former in range(version, self._version):
+            fields = self._upcasts[former](fields)
+        return self._kind.model_validate_json(orjson.dumps(fields))
 
 
 class NothingKeeper:

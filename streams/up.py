@@ -128,6 +128,6 @@ def publish(configuration: Configuration, catalog: Catalog | None = None) -> boo
     try:
         if catalog is None and not configuration.catalog.applications and log.newest("catalog", "catalog"):
             return False
-        return publish_catalog(log, catalog or configuration.catalog, clock.now(), at_once=False)
+        return publish_catalog(log, catalog or configuration.catalog, clock.now(), at_once=False, run=settings.run)
     finally:
         log.close()

@@ -98,7 +98,7 @@ class Pipeline:
                     if not topic.compacted
                 },
             )
-            publish_catalog(self.store, catalog, self.host.clock.now())
+            publish_catalog(self.store, catalog, self.host.clock.now(), run=self.folder.run)
         except BaseException:
             self.folder.close()
             raise

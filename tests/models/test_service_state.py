@@ -9,7 +9,7 @@ import pytest
 from detect_driver import Driver
 
 from models.anomaly import LinePointer
-from models.errors import DataFolderError
+from models.errors import UpgradeError
 from models.series import FIRST_TEMPLATE, Series
 from models.service_state import ServiceState
 from models.template import BUCKET_MS
@@ -51,7 +51,7 @@ def test_a_state_read_back_is_the_same_bytes_and_lives_on_the_same() -> None:
 def test_bytes_of_another_version_are_refused_with_what_to_do() -> None:
     raw = bytearray(ServiceState("web").dump())
     raw[4] = 99
-    with pytest.raises(DataFolderError, match="new data folder"):
+    with pytest.raises(UpgradeError, match="version 99"):
         ServiceState.load(bytes(raw))
 
 

@@ -9,10 +9,10 @@ from toy_pipeline import Split, Total, batch
 
 from connectors.codec import decode, encode
 from connectors.ports import Checkpoint, Crash, Outbound, Record
-from models.errors import GapError, PoisonError
+from models.errors import GapError, PoisonError, UpgradeError
 from models.event import Event
 from models.signal import Change, EffectAnswered, Tick
-from streams.runtime import Unit
+from streams.runtime import Shard, Unit
 
 
 def change(after: str, key: str = "app1") -> Event:
@@ -164,3 +164,31 @@ def test_a_checkpoint_on_the_way_back_to_where_it_was_keeps_what_the_log_already
     unit = Unit(Total(), 0, saved=saved)
     feed(unit, change("1"), change("1"))
     assert unit.cut().checkpoint.emitted == 5
+
+
+def of_version(version: object, run: str) -> bytes:
+    value = encode(replace(change("3"), run=run))
+    return value.replace(b'"v":1', b'"v":%d' % version if type(version) is int else b'"v":"x"')
+
+
+def test_what_a_newer_program_of_the_same_deployment_wrote_stops_the_older_and_is_not_lost():
+    unit = Unit(Total(), Shard(0, run="ours"))
+    feed(unit, change("3"))
+    with pytest.raises(UpgradeError, match=r"signals/0@1.*v2.*Upgrade this worker"):
+        feed(unit, of_version(2, "ours"))
+    assert (unit.next_offset, unit.counters["dead_letter"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("version", "run"), [(2, "theirs"), (2, ""), (999, "ours"), (0, "ours"), (-1, "ours"), ("x", "ours")]
+)
+def test_a_version_that_no_upgrade_of_this_deployment_led_to_is_a_dead_letter(version, run):
+    unit = Unit(Total(), Shard(0, run="ours"))
+    (letter,) = feed(unit, of_version(version, run))
+    assert letter.data.reason == "unknown_version"
+    assert feed(unit, change("3"))
+
+
+def test_who_does_not_know_its_deployment_stops_for_nobody():
+    (letter,) = feed(Unit(Total(), 0), of_version(2, ""))
+    assert letter.data.reason == "unknown_version"
