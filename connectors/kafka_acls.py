@@ -4,8 +4,8 @@ In: the `kafka:` section (prefix, principals). Out: ACLs, as data, as lines of k
 from models/topics.py: who is said there to write and read a topic may, and nobody else.
 
 They are what makes the records of an inbox that nobody signs trustworthy. They end at the topic: who may write to an
-inbox may write any type of record there. So `signals` is open to ingest, detect, act and the operator, `commands` to
-respond, act and the operator; commands, reviews and controls are signed on top.
+inbox may write any type of record there. So `signals` is open to ingest, detect, respond, act and the operator,
+`commands` to respond, act and the operator; commands, reviews and controls are signed on top.
 
 No role needs IDEMPOTENT_WRITE on the cluster: since Kafka 2.8 the right to write to any topic implies it
 (https://cwiki.apache.org/confluence/display/KAFKA/KIP-679).
@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from connectors.kafka_errors import advising
+from connectors.kafka_fence import transactional_id
 from connectors.kafka_settings import KafkaSettings
 from connectors.kafka_topics import CHANGELOG_STEPS
 from models.errors import BrokerError
@@ -53,12 +54,16 @@ _ROLE_OF: Final = {"mine": "mine", "detect": "detect", "case": "respond", "act":
 """Which role runs a step."""
 
 
+Resource = Literal["topic", "group", "cluster", "transactional-id"]
+"""As kafka-acls.sh names them."""
+
+
 class Acl(NamedTuple):
     """One permission. `role` is not part of it: it says what it is for."""
 
     role: str
     principal: str
-    resource: Literal["topic", "group", "cluster"]
+    resource: Resource
     name: str
     pattern: Literal["literal", "prefixed"]
     operation: str
@@ -95,7 +100,7 @@ def create_acls(admin: Any, settings: KafkaSettings, acls: Sequence[Acl]) -> Non
             operation=ACLOperation[_upper(acl.operation)],
             permission_type=ACLPermissionType.ALLOW,
             resource_pattern=ResourcePattern(
-                ResourceType[acl.resource.upper()], acl.name, ACLResourcePatternType[acl.pattern.upper()]
+                ResourceType[_upper(acl.resource)], acl.name, ACLResourcePatternType[acl.pattern.upper()]
             ),
         )
         for acl in acls
@@ -111,7 +116,7 @@ def create_acls(admin: Any, settings: KafkaSettings, acls: Sequence[Acl]) -> Non
 def _acls_of(role: str, settings: KafkaSettings) -> list[Acl]:
     principal = settings.principal.replace("{role}", role)
 
-    def allow(resource: Literal["topic", "group"], name: str, *operations: str, prefixed: bool = False) -> list[Acl]:
+    def allow(resource: Resource, name: str, *operations: str, prefixed: bool = False) -> list[Acl]:
         pattern: Literal["literal", "prefixed"] = "prefixed" if prefixed else "literal"
         return [Acl(role, principal, resource, name, pattern, operation) for operation in operations]
 
@@ -123,6 +128,8 @@ def _acls_of(role: str, settings: KafkaSettings) -> list[Acl]:
             found += allow("topic", settings.changelog(step), "Describe", "Read", "Write")
     if role in _ROLE_OF.values():
         found += allow("group", settings.group(role), "Describe", "Read")
+    if role == "ingest":  # not for transactions: whoever starts under a name shuts out who had it before
+        found += allow("transactional-id", transactional_id(settings, ""), "Describe", "Write", prefixed=True)
     if role == "subscriber":  # each has a group of its own
         found += allow("group", settings.group(role), "Describe", "Read", prefixed=True)
     if role == "operator":
@@ -171,4 +178,8 @@ def _words(said: str) -> list[str]:
 
 def _upper(operation: str) -> str:
     """As kafka-python names it: DescribeConfigs is DESCRIBE_CONFIGS."""
-    return "".join(f"_{char}" if char.isupper() and at else char for at, char in enumerate(operation)).upper()
+    return (
+        "".join(f"_{char}" if char.isupper() and at else char for at, char in enumerate(operation))
+        .upper()
+        .replace("-", "_")
+    )
