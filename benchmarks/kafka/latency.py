@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from kafka import KafkaConsumer
@@ -30,6 +30,7 @@ from connectors.codec import decode, decode_record
 from connectors.kafka_clients import consumer_options
 from connectors.kafka_settings import KafkaSettings
 from models.anomaly import Status
+from models.event import Cause
 from models.template import BUCKET_MS
 
 __all__ = ["NAME", "run"]
@@ -49,6 +50,14 @@ _REQUIRED_MB: Final = 350
 _REQUIRED_SAVING: Final = 0.10
 _REQUIRED_RESTART: Final = 10.0
 _EDGES_MS: Final = (250, 500, 750, 1_000, 1_250, 1_500, 2_000, 3_000, 5_000, 10_000, 30_000)
+
+
+class Arrival(NamedTuple):
+    """A message that came: when (ms), what, and when the broker had it."""
+
+    at: int
+    value: bytes
+    logged_at: int
 
 
 def run(bench: Bench) -> list[Row]:
@@ -127,7 +136,26 @@ def _alerts(deployed: Deployed, path: Path, fleet: tuple[int, int]) -> tuple[lis
         f"records on counts: {read}; services alerted without a burst: {len(set(arrived) - set(written))}",
         file=sys.stderr,
     )
-    return [(arrived[service] - at) / 1_000 for service, at in written.items() if service in arrived], late
+    _tell_stages(deployed, written, arrived)
+    return [(arrived[service].at - at) / 1_000 for service, at in written.items() if service in arrived], late
+
+
+def _tell_stages(deployed: Deployed, written: dict[str, int], arrived: dict[str, Arrival]) -> None:
+    """Where the time went: from the file to `logs`, `counts`, `signals`, `alerts` (by the brokers' stamps), to here."""
+    stages = []
+    for service, at in written.items():
+        if service in arrived:
+            times, value = [arrived[service].at, arrived[service].logged_at], arrived[service].value
+            while cause := Cause.parse(decode(value).cause):
+                record = deployed.log.read(*cause.position, 1)[0]
+                times.append(record.logged_at)
+                value = record.value
+            stages.append(np.diff([at, *reversed(times)]))
+    if stages:
+        names = ("logs", "counts", "signals", "alerts", "here")
+        medians = np.median(np.array(stages), axis=0)
+        told = ", ".join(f"{name} {ms:,.0f}" for name, ms in zip(names, medians, strict=True))
+        print(f"median ms to reach: {told}", file=sys.stderr, flush=True)
 
 
 def _generate(path: Path, services: int, seconds: float, struck: range) -> dict[str, int]:
@@ -138,14 +166,14 @@ def _generate(path: Path, services: int, seconds: float, struck: range) -> dict[
 
 
 @contextmanager
-def _arrivals(settings: KafkaSettings, topic: str, wanted: Callable[[bytes], bool]) -> Iterator[dict[str, int]]:
-    """When (ms) the first message of each key arrived here, filled by a thread."""
+def _arrivals(settings: KafkaSettings, topic: str, wanted: Callable[[bytes], bool]) -> Iterator[dict[str, Arrival]]:
+    """The first message of each key that arrived here, filled by a thread."""
     consumer = KafkaConsumer(
         settings.topic(topic), **{**consumer_options(settings, "bench"), "auto_offset_reset": "latest"}
     )
     while not consumer.assignment():
         consumer.poll(100)
-    arrived: dict[str, int] = {}
+    arrived: dict[str, Arrival] = {}
     stop = threading.Event()
 
     def listen() -> None:
@@ -153,7 +181,7 @@ def _arrivals(settings: KafkaSettings, topic: str, wanted: Callable[[bytes], boo
             for records in consumer.poll(100).values():
                 for record in records:
                     if wanted(record.value):
-                        arrived.setdefault(record.key.decode(), _now())
+                        arrived.setdefault(record.key.decode(), Arrival(_now(), record.value, record.timestamp))
 
     thread = threading.Thread(target=listen)
     thread.start()
@@ -186,7 +214,7 @@ def _restart(deployed: Deployed, path: Path, pid: int, fleet: tuple[int, int]) -
         began = _now()
         deployed.start("detect", "detect")
         generator.join()
-    return (min(arrived.values()) - began) / 1_000 if arrived else float("inf")
+    return (min(each.at for each in arrived.values()) - began) / 1_000 if arrived else float("inf")
 
 
 def _latency_rows(services: int, latencies: Sequence[float], missed: int) -> list[Row]:
