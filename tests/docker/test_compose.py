@@ -97,6 +97,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 def stack(shop: Shop) -> Iterator[Stack]:
     made = Stack({"LOGS": str(shop.folder)})
     try:
+        made.build()
         made.up()
         yield made
     finally:

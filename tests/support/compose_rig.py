@@ -73,9 +73,13 @@ class Stack:
         """Run a compose command on the project; what it said on stdout. Fails the test where it fails."""
         return self._run([*self._command, *arguments], seconds)
 
-    def up(self) -> None:
-        """Build, where something changed, and start."""
+    def build(self) -> None:
+        """The image, where something changed."""
         self.compose("build", "setup", seconds=1_800)
+
+    def up(self, **variables: str) -> None:
+        """Start what has been built; `variables` are further ones of docker-compose.yml."""
+        self._environment.update(variables)
         self.compose("up", "-d", seconds=1_500)
 
     def down(self) -> None:
