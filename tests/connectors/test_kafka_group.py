@@ -18,8 +18,8 @@ def settings(kafka_settings):
 
 
 def joined(group: KafkaGroup) -> KafkaGroup:
-    """A member with all partitions; on a busy machine a coordinator may have to be asked a second time."""
-    assert any(group.poll(0.001).assigned == [0, 1] for _ in range(4))
+    """A member with all partitions: the group may share out more than once, but not as often as it polls."""
+    assert any(group.poll(0.001).assigned == [0, 1] for _ in range(10))
     return group
 
 
@@ -34,7 +34,10 @@ def test_records_come_from_where_was_sought_and_offsets_are_committed(settings):
     group.seek(1, 3)
     found = []
     while len(found) < 2:
-        found += group.poll(1).records.get(1, [])
+        polled = group.poll(1)
+        if polled.assigned:  # the group may share out once more
+            group.seek(1, 3)
+        found += polled.records.get(1, [])
     assert [record.value for record in found] == [b"3", b"4"]
     assert group.commit({1: 5})
     group.close()
