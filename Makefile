@@ -29,8 +29,8 @@ test: lint
 # Needs a Docker engine with `docker compose` or docker-compose. The compose file for real, then one of the tests of Kafka
 # on a broker in a container of its own.
 test-docker: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -s -m docker tests/docker $(PYTEST_ARGS)
-	FORESHOCK_TEST_DOCKER=1 $(BIN)/python -m pytest tests/connectors/test_kafka_log.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -s --disable-warnings -m docker tests/docker $(PYTEST_ARGS)
+	FORESHOCK_TEST_DOCKER=1 $(BIN)/python -m pytest --disable-warnings tests/connectors/test_kafka_log.py $(PYTEST_ARGS)
 
 # Long campaigns on a real broker: every line once through a dozen disturbances, the same answers with 1, 2 and 4 workers.
 chaos: $(VENV)/.installed-dev
