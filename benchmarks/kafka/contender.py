@@ -37,7 +37,7 @@ BROKER_CORE: Final = 0
 WORKER_CORE: Final = 1
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _POLL_SECONDS: Final = 0.02
-_TURN_SECONDS: Final = 300.0
+_TURN_SECONDS: Final = 180.0
 """A contender that takes longer is left out."""
 
 
