@@ -87,7 +87,7 @@ class _Agent:
     watch: WorkerWatch
 
     async def run(self, stop: asyncio.Event) -> None:
-        helpers = [asyncio.create_task(self.host.tend()), asyncio.create_task(_heed(self.watch))]
+        helpers = [asyncio.create_task(self.host.tend()), asyncio.create_task(_heed(self.watch, self.host))]
         for helper in helpers:
             helper.add_done_callback(_look)
         self.watch.start()
@@ -137,11 +137,17 @@ def _performers(readers: KafkaReaders) -> Mapping[str, Performer]:
     return {"recall_history": recall_history(readers), "ask_model": answer_locally}
 
 
-async def _heed(watch: WorkerWatch) -> None:
-    """Raises what the watch has found: consumers can stop without an error."""
+async def _heed(watch: WorkerWatch, host: StepHost) -> None:
+    """Raises what the watch has found: consumers can stop without an error. What was taken so far is saved first: of a
+    topic that was deleted it cannot be read again.
+    """
     while True:
         await asyncio.sleep(_HEED_SECONDS)
-        watch.check()
+        try:
+            watch.check()
+        except ForeshockError:
+            await host.give_up()
+            raise
 
 
 def _look(helper: asyncio.Task[None]) -> None:

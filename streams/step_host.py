@@ -40,6 +40,7 @@ _TICK_SECONDS: Final = 0.02
 _MAX_UNDELIVERED: Final = 2_000
 _REWIND_SECONDS: Final = 2.0
 _LAST_SAVE_SECONDS: Final = 5.0
+_COMMIT_SECONDS: Final = 1.5
 
 
 class Consumer(Protocol):
@@ -130,7 +131,7 @@ class StepHost:
                 if seat.rewinding is not None:
                     seat.rewinding.cancel()
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._save_all(seats.values()), _LAST_SAVE_SECONDS)
+                await asyncio.wait_for(asyncio.gather(*map(self._save_last, seats.values())), _LAST_SAVE_SECONDS)
             for partition in seats:
                 self._doors.states.give_up(partition)
         if seats:
@@ -283,7 +284,11 @@ class StepHost:
         partition = seat.unit.partition
         await asyncio.gather(*sent)
         _, spent = await self._block(_timed, self._doors.states.save, seat.unit.name, cut.checkpoint)
-        await self._consumer.commit(self.step.inbox, partition, cut.checkpoint.resume_at)
+        # For whoever looks at lag: reading resumes where the checkpoint says. Of a topic that is gone, it never ends.
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(
+                self._consumer.commit(self.step.inbox, partition, cut.checkpoint.resume_at), _COMMIT_SECONDS
+            )
         seat.saved_at = time.monotonic()
         self.saving_seconds += spent
         self.counters["saves"] += 1
@@ -291,12 +296,12 @@ class StepHost:
         if self._pool is not None and self._seats.get(partition) is seat:
             self._pool.start(seat.unit, cut.effects)
 
-    async def _save_all(self, seats: Iterable[_Seat]) -> None:
-        for seat in seats:
-            if seat.saving is not None:
-                await seat.saving
-            cut = self._cut(seat, force=True)
-            if cut is not None:
+    async def _save_last(self, seat: _Seat) -> None:
+        if seat.saving is not None:
+            await seat.saving
+        cut = self._cut(seat, force=True)
+        if cut is not None:
+            with contextlib.suppress(FencedError):  # somebody else has it already
                 await self._save(seat, cut, self._taken(seat))
 
     # -- time ----------------------------------------------------------------------------------------------------------
