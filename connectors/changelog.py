@@ -97,7 +97,7 @@ def decode_kept(key: bytes, value: bytes) -> Kept:
         if version != _VERSION:
             raise ValueError(f"version {version}")
         return _decode(int(partition), kind, name, term, value)
-    except (ValueError, struct.error) as error:
+    except (ValueError, TypeError, struct.error) as error:
         raise _foreign(key, error) from error
 
 

@@ -15,7 +15,7 @@ from connectors.changelog import Fence, Kept, decode_kept, encode_checkpoint, en
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_settings import KafkaSettings
 from connectors.ports import Checkpoint, Crash, Entry, Outbound, Record, UnitName
-from models.errors import FencedError
+from models.errors import DataFolderError, FencedError
 
 __all__ = ["KafkaStates"]
 
@@ -54,6 +54,8 @@ class KafkaStates:
                 held.read_to += 1
                 break
         self._held[partition] = held
+        if held.spoilt:
+            self._write_again(held)
 
     def give_up(self, partition: int) -> None:
         """Forget what was read of it: another worker has it now."""
@@ -79,7 +81,7 @@ class KafkaStates:
         self._write(held, [position])
         held.entries |= {entry.key: entry for entry in checkpoint.entries}
         held.move_to(checkpoint._replace(entries=()))
-        if held.hidden:
+        if held.hidden or held.spoilt:
             self._write_again(held)
 
     def crashes(self, unit: UnitName) -> Mapping[int, Crash]:
@@ -99,7 +101,7 @@ class KafkaStates:
 
     def _read_on(self, held: _Held, end: int) -> None:
         for record in self._between(held, end):
-            kept = self._decode(record)
+            kept = self._decode(held, record)
             if kept is not None and held.fence.admit(held.partition, record.value):
                 held.take(kept)
 
@@ -110,12 +112,19 @@ class KafkaStates:
             held.read_to = page[-1].offset + 1 if page else end
             yield from page
 
-    def _decode(self, record: Record) -> Kept | None:
-        """What a message holds; None for one under a key that no unit uses: it cannot hide one of ours."""
-        if record.key.partition("/")[0] != str(record.partition):
-            _log.warning("foreign message in a changelog", topic=record.topic, place=str(record.position))
-            return None
-        return decode_kept(record.key.encode(), record.value)
+    def _decode(self, held: _Held, record: Record) -> Kept | None:
+        """What a message holds; None for a stranger's. One under a key of ours hides what counts: that is written again
+        while it is known. Where compaction has taken it already, the key begins anew.
+        """
+        error: DataFolderError | str = "no unit of this partition has such a key"
+        if record.key.partition("/")[0] == str(record.partition):
+            try:
+                return decode_kept(record.key.encode(), record.value)
+            except DataFolderError as wrong:
+                error = wrong
+                held.spoilt[record.key] = None
+        _log.error("foreign message in a changelog", place=str(record.position), key=record.key[:80], error=str(error))
+        return None
 
     def _append(self, partition: int, messages: Sequence[tuple[bytes, bytes]]) -> Sequence[Record]:
         batch = [Outbound(self._topic, key.decode(), value, partition) for key, value in messages]
@@ -127,7 +136,7 @@ class KafkaStates:
             held.read_to = records[-1].offset + 1
             return
         for record in self._between(held, records[-1].offset + 1):
-            kept = self._decode(record)
+            kept = self._decode(held, record)
             if kept is None:
                 continue
             term = term_of(record.value)
@@ -137,10 +146,15 @@ class KafkaStates:
                 held.hidden.append(kept)
 
     def _write_again(self, held: _Held) -> None:
-        """Whatever another worker's late messages stand in the way of: the newest of each key must be ours."""
+        """Whatever another worker's late messages, or a stranger's, stand in the way of: the newest of each key must be
+        ours.
+        """
         late, held.hidden = held.hidden, []
-        _log.warning("late messages of another worker", unit=f"{self._step}/{held.partition}", messages=len(late))
+        spoilt, held.spoilt = held.spoilt, {}
+        if late:
+            _log.warning("late messages of another worker", unit=f"{self._step}/{held.partition}", messages=len(late))
         keys = dict.fromkeys(kept.entry.key for kept in late if kept.entry is not None)
+        keys |= dict.fromkeys(key.split("/", 2)[2] for key in spoilt if key.split("/")[1:2] == ["entry"])
         entries = [held.entries[key] for key in keys if key in held.entries]
         offsets = dict.fromkeys(kept.crash.offset for kept in late if kept.crash is not None)
         crashes = [held.crashes[offset] for offset in offsets if offset in held.crashes]
@@ -160,6 +174,7 @@ class _Held:
         self.entries: dict[str, Entry] = {}
         self.crashes: dict[int, Crash] = {}
         self.hidden: list[Kept] = []
+        self.spoilt: dict[str, None] = {}
 
     def take(self, kept: Kept) -> None:
         if kept.entry is not None:

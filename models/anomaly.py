@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from models.event import Contract, Model
 
@@ -46,11 +48,15 @@ class Status(StrEnum):
     CLEARED = "cleared"
 
 
+_MOST_MS = 1 << 53
+"""Of a time: what JSON numbers hold exactly in every language, and floats can divide."""
+
+
 class Window(Model):
     """The tested window [start, end) in ms of event time; `closed` once the watermark has passed its end."""
 
-    start: int
-    end: int
+    start: Annotated[int, Field(ge=-_MOST_MS, le=_MOST_MS)]
+    end: Annotated[int, Field(ge=-_MOST_MS, le=_MOST_MS)]
     closed: bool
 
 
