@@ -20,6 +20,7 @@ import structlog
 from connectors.clock import PacedClock
 from connectors.heartbeat import Heartbeat
 from connectors.history import recall_history
+from connectors.kafka_groups import committed_offsets
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_readers import KafkaReaders
 from connectors.kafka_settings import KafkaSettings
@@ -32,6 +33,7 @@ from streams.case import CaseStep
 from streams.deployment import deployment_clock, deployment_keys
 from streams.detect import Detect
 from streams.effects import EffectPool, Performer
+from streams.liveness import WATCH_SECONDS
 from streams.mine import Mine
 from streams.step import AnyStep
 from streams.step_host import Deployment, Doors, StepHost
@@ -114,7 +116,13 @@ async def _agent(kafka: KafkaSettings, deployment: Deployment, plan: Plan) -> As
     pool = EffectPool(plan.performers(readers), clock) if plan.performers and readers else None
     host = StepHost(step, deployment, Doors(writer, log, states), pool, _fail)
     try:
-        watch = WorkerWatch(KafkaLog(kafka, f"{role}-watch"), step, host.positions, heartbeat=plan.heartbeat)
+        watch = WorkerWatch(
+            KafkaLog(kafka, f"{role}-watch", connect_seconds=WATCH_SECONDS),
+            step,
+            host.positions,
+            committed=lambda: committed_offsets(kafka, f"{role}-watch", role, step.inbox),
+            heartbeat=plan.heartbeat,
+        )
         yield _Agent(Topology(host, kafka, role, virtual=virtual), host, watch)
     finally:
         await writer.stop()
@@ -157,5 +165,6 @@ def _look(helper: asyncio.Task[None]) -> None:
 
 def _fail(error: BaseException) -> None:
     """Stop at once: what was not saved is read again by whoever comes next. Going on could lose or reorder messages."""
-    _log.critical("this process stops", reason=str(error) or repr(error))
+    reason = str(error) if isinstance(error, ForeshockError) else repr(error)
+    _log.critical("this process stops", reason=reason)
     os._exit(error.exit_code if isinstance(error, ForeshockError) else _DEFECT)
