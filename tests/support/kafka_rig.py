@@ -94,9 +94,9 @@ class Members:
         self._context, self._settings, self._widened, self._log_file = context, settings, widened, log_file
         self.running: list[Any] = []
 
-    def start(self, *roles: str) -> Any:
+    def start(self, *roles: str, program: Callable[..., None] = be_agents) -> Any:
         args = (self._settings, roles or tuple(_PLANS), self._widened, self._log_file)
-        process = self._context.Process(target=be_agents, args=args)
+        process = self._context.Process(target=program, args=args)
         process.start()
         self.running.append(process)
         return process
