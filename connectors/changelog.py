@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from connectors.ports import Checkpoint, Crash, Entry
-from models.errors import DataFolderError
+from models.errors import DataFolderError, UpgradeError
 
 __all__ = ["Fence", "Kept", "decode_kept", "encode_checkpoint", "encode_crash", "term_of"]
 
@@ -21,6 +21,8 @@ _HEAD: Final = struct.Struct(">BQ")
 _ENTRY: Final = struct.Struct(">qqI")
 _POSITION: Final = struct.Struct(">I")
 _VERSION: Final = 1
+_VERSIONS_AHEAD: Final = 3
+"""What has a version so far ahead of ours, no upgrade has written."""
 _NONE: Final = -1
 
 
@@ -55,14 +57,11 @@ def encode_crash(partition: int, term: int, crash: Crash) -> tuple[bytes, bytes]
 
 
 def term_of(value: bytes) -> int:
-    """The fencing term a message was written under. Raises DataFolderError for one this program cannot have written."""
+    """The fencing term a message was written under. Raises as `decode_kept`."""
     try:
-        version, term = _HEAD.unpack_from(value)
-    except struct.error as error:
+        return _term(value)
+    except (ValueError, struct.error) as error:
         raise _foreign(value, error) from error
-    if version != _VERSION:
-        raise _foreign(value, ValueError(f"version {version}"))
-    return int(term)
 
 
 class Fence:
@@ -90,15 +89,23 @@ class Fence:
 
 
 def decode_kept(key: bytes, value: bytes) -> Kept:
-    """What the message holds. Raises DataFolderError for one this program cannot have written."""
+    """What the message holds. Raises DataFolderError for one that no program of ours has written, and UpgradeError for
+    one that a newer one has.
+    """
     try:
         partition, kind, name = key.decode().split("/", 2)
-        version, term = _HEAD.unpack_from(value)
-        if version != _VERSION:
-            raise ValueError(f"version {version}")
-        return _decode(int(partition), kind, name, term, value)
+        return _decode(int(partition), kind, name, _term(value), value)
     except (ValueError, TypeError, struct.error) as error:
         raise _foreign(key, error) from error
+
+
+def _term(value: bytes) -> int:
+    version, term = _HEAD.unpack_from(value)
+    if _VERSION < version <= _VERSION + _VERSIONS_AHEAD:
+        raise UpgradeError(f"the changelog has messages of version {version}, this program knows {_VERSION}")
+    if version != _VERSION:
+        raise ValueError(f"version {version}")
+    return int(term)
 
 
 def _foreign(what: bytes, error: Exception) -> DataFolderError:

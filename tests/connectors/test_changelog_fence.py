@@ -34,7 +34,7 @@ def test_partitions_have_terms_of_their_own():
     assert (fence.term(4), fence.term(5)) == (1, 0)
 
 
-@pytest.mark.parametrize("value", [b"", b"garbage", b"\x02" + bytes(8)])
+@pytest.mark.parametrize("value", [b"", b"garbage", b"\x09" + bytes(8)])
 def test_what_is_no_message_of_ours_is_refused(value):
     with pytest.raises(DataFolderError, match="topics acls"):
         Fence().admit(0, value)

@@ -10,7 +10,7 @@ from connectors.kafka_clients import producer_options
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_states import KafkaStates
 from connectors.ports import Checkpoint, Entry, Outbound, UnitName
-from models.errors import DataFolderError, FencedError
+from models.errors import FencedError, UpgradeError
 
 UNIT = UnitName("act", 1)
 CHANGELOG = "foreshock-act-state"
@@ -110,14 +110,35 @@ def test_long_changelogs_are_read_to_their_end(worker):
     assert list(worker().entries(UNIT)) == entries
 
 
-def test_a_strangers_key_is_passed_over_and_a_broken_message_of_ours_is_not(worker, log, kafka_settings):
-    worker().save(UNIT, Checkpoint([entry("db", b"s")], b"s", 1, 1))
+def test_a_strangers_message_is_passed_over_and_what_it_hides_is_written_again(worker, log, kafka_settings):
+    owner = worker()
+    owner.save(UNIT, Checkpoint([entry("db", b"s"), entry("web", b"w")], b"s", 1, 1))
     producer = KafkaProducer(**producer_options(kafka_settings, "stranger"))
     producer.send(kafka_settings.changelog("act"), key=None, value=b"garbage", partition=1)
+    producer.send(kafka_settings.changelog("act"), key=b"1/entry/web", value=None, partition=1)
     producer.close()
     log.append([Outbound(CHANGELOG, "0/position/", b"of another partition", 1)], 0)
-    states = worker()
-    assert list(states.entries(UNIT)) == [entry("db", b"s")]
     log.append([Outbound(CHANGELOG, "1/entry/db", b"broken", 1)], 0)
-    with pytest.raises(DataFolderError, match="topics acls"):
+    log.append([Outbound(CHANGELOG, "1/position/", b"\x01" + bytes(8) + b"\x00\x00\x00\x017", 1)], 0)
+    states = worker()
+    assert list(states.entries(UNIT)) == [entry("db", b"s"), entry("web", b"w")]
+    assert states.load(UNIT) == Checkpoint((), b"s", 1, 1)
+    assert newest(log) == {"1/entry/db": b"s", "1/entry/web": b"w", "1/position/": b"s"}
+    log.append([Outbound(CHANGELOG, "1/entry/db", b"broken while it runs", 1)], 0)
+    states.save(UNIT, Checkpoint([], b"t", 2, 2))
+    assert newest(log) == {"1/entry/db": b"s", "1/entry/web": b"w", "1/position/": b"t"}
+
+
+def newest(log: KafkaLog) -> dict[str, bytes]:
+    """The last bytes of what compaction would keep."""
+    end = log.bounds(CHANGELOG, 1)[1]
+    return {record.key: record.value[-1:] for record in log.read(CHANGELOG, 1, 0, end) if record.key[:2] == "1/"}
+
+
+def test_a_newer_programs_changelog_ends_an_old_worker_and_stays_as_it_is(worker, log):
+    worker().save(UNIT, Checkpoint([entry("db", b"s")], b"s", 1, 1))
+    log.append([Outbound(CHANGELOG, "1/entry/db", b"\x02" + bytes(20), 1)], 0)
+    end = log.bounds(CHANGELOG, 1)[1]
+    with pytest.raises(UpgradeError):
         worker()
+    assert log.bounds(CHANGELOG, 1)[1] == end
