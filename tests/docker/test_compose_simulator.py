@@ -40,6 +40,7 @@ def stack() -> Iterator[Stack]:
         yield made
     finally:
         made.down()
+    assert made.left() == []
 
 
 def outcomes(stack: Stack) -> list[Outcome]:
