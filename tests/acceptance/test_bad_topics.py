@@ -10,21 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fork_server import fork_server
 from kafka import KafkaProducer
+from kafka_rig import make_toy_topics, read_all, totals_of, unique, wait_until
 from run_rig import foreshock
-from trouble_rig import PARTITIONS, Deployment
+from trouble_rig import PARTITIONS, Deployment, be_failing_agents
 
 from connectors.codec import encode
 from connectors.kafka_clients import producer_options
 from connectors.kafka_groups import committed_offsets
+from connectors.kafka_log import KafkaLog
 from connectors.kafka_settings import KafkaSettings
+from connectors.ports import Outbound
 from models.event import Event
 from models.history import HistoryRecalled
 from models.incident import Incident
 from models.log import LogBatch, SourceRange
-from models.signal import InfraEvent
+from models.signal import Change, InfraEvent
 from models.template import TemplateCounts
 from models.topics import TOPICS, partition_of
+from streams.dead_letters import read_letters
 
 BEGIN = 1_767_600_000_000
 MEGABYTE = 1_000_000
@@ -278,3 +283,31 @@ def test_readers_pass_over_the_garbage(foreign: Foreign, command: tuple[str, ...
     done = foreshock(*command, "--config", foreign.deployment.config)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_record_at_which_a_step_fails_is_quarantined_after_three_lives(kafka_settings, tmp_path: Path) -> None:
+    make_toy_topics(kafka_settings)
+    log = KafkaLog(kafka_settings, "test")
+    place = partition_of("app", 2)
+    log.append([change(number) for number in (1, 13, 2)], 0)
+    with fork_server() as server:
+        for _ in range(3):
+            process = server.Process(target=be_failing_agents, args=(kafka_settings, tmp_path / "log"))
+            process.start()
+            process.join(60)
+            assert process.exitcode == 70
+        assert f"total/{place} failed at signals/{place}@1: RuntimeError('a defect')" in (tmp_path / "log").read_text()
+        process = server.Process(target=be_failing_agents, args=(kafka_settings, tmp_path / "log"))
+        process.start()
+        wait_until(lambda: totals_of(unique(read_all(log, "audit"))[0]) == {("app", 1): 1, ("app", 3): 1}, "it goes on")
+        process.kill()
+    (letter,) = read_letters(log)
+    assert (letter.place, letter.data.reason) == (f"signals/{place}@1", "quarantined")
+    log.close()
+
+
+def change(number: int) -> Outbound:
+    data = Change(
+        change_id=str(number), source="toy", kind="config", resource="r", application="app", after=str(number)
+    )
+    return Outbound("signals", "app", encode(Event(id=f"c{number}", at=BEGIN, key="app", data=data)))

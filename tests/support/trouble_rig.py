@@ -25,6 +25,7 @@ from aiokafka.consumer.fetcher import Fetcher
 from kafka_rig import be_agents
 from one_input import unique
 from run_rig import FORESHOCK, events, foreshock
+from toy_pipeline import Total
 
 import streams.roles
 from connectors.codec import decode_record
@@ -43,6 +44,7 @@ __all__ = [
     "Deployment",
     "Exit",
     "answers_of",
+    "be_failing_agents",
     "be_silent_agents",
     "deploying",
     "fill",
@@ -337,6 +339,12 @@ def be_silent_agents(settings: KafkaSettings, log_file: Path, after: int) -> Non
     Fetcher.fetched_records = fetched_records
     streams.roles.WorkerWatch = functools.partial(WorkerWatch, stall_seconds=2.0, look_seconds=0.2)  # type: ignore[misc, assignment]
     be_agents(settings, ("split",), False, log_file)
+
+
+def be_failing_agents(settings: KafkaSettings, log_file: Path) -> None:
+    """The toy's second step, with a defect that one record brings to light."""
+    Total.fails_at = "13"
+    be_agents(settings, ("total",), False, log_file)
 
 
 @contextmanager
