@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from aiokafka.errors import CoordinatorNotAvailableError
 from fork_server import fork_server
 from kafka import KafkaAdminClient
 from kafka_broker import broker, cluster, proxied_broker
 from kafka_rig import Members, expected_totals, feed, make_toy_topics, read_all, totals_of, unique, wait_until
 from run_rig import foreshock
 from tcp_proxy import TcpProxy
-from trouble_rig import Answers, be_silent_agents, deploying, fill, lines, mounted, reference
+from trouble_rig import Answers, be_agents_that_stop, deploying, fill, lines, mounted, reference
 
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_settings import KafkaSettings
@@ -127,32 +128,47 @@ def test_of_three_brokers_one_may_be_killed_and_with_two_gone_all_waits(expected
             deployment.await_answers(expected, len(SLICES))
 
 
-def test_a_consumer_that_silently_stops_ends_its_process_with_the_reason_and_another_goes_on(
-    kafka_settings, tmp_path
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (None, 75, "split has not moved on partitions"),
+        (CoordinatorNotAvailableError(), 69, "cannot be a member of"),
+        (RuntimeError("a defect"), 70, "a defect"),
+    ],
+)
+def test_a_consumer_that_stops_ends_its_process_with_the_reason_and_another_goes_on(
+    kafka_settings, tmp_path, error, code, said
 ) -> None:
     make_toy_topics(kafka_settings)
     log = KafkaLog(kafka_settings, "test")
     feed(log, range(20))
     with fork_server() as server:
-        process = server.Process(target=be_silent_agents, args=(kafka_settings, tmp_path / "silent", 20))
+        process = server.Process(target=be_agents_that_stop, args=(kafka_settings, tmp_path / "log", 20, error))
         process.start()
-        wait_until(lambda: len(read_all(log, "signals")) > 20, "nothing was taken")
-        feed(log, range(20, 60))
+        if error is None:
+            wait_until(lambda: len(read_all(log, "signals")) > 20, "nothing was taken")
+            feed(log, range(20, 60))
         process.join(60)
-        assert process.exitcode == 75
-    assert "split has not moved on partitions" in (tmp_path / "silent").read_text()
-    assert STALL_SECONDS + WATCH_SECONDS <= 30
-    with Members.of(kafka_settings, tmp_path / "log") as members:
-        members.start()
-        wait_until(lambda: told(log) == expected_totals(60), "all lines counted once")
+        assert process.exitcode == code
+    assert said in (tmp_path / "log").read_text()
+    if error is None:
+        with Members.of(kafka_settings, tmp_path / "log") as members:
+            members.start()
+            wait_until(lambda: told(log) == expected_totals(60), "all lines counted once")
     log.close()
+
+
+def test_a_stopped_consumer_is_noticed_within_30_seconds() -> None:
+    assert STALL_SECONDS + WATCH_SECONDS <= 30
 
 
 def told(log: KafkaLog):
     return totals_of(unique(read_all(log, "audit"))[0])
 
 
-@pytest.mark.parametrize("role", ["mine", "act", "ingest"])
+@pytest.mark.parametrize(
+    "role", ["mine", pytest.param("act", marks=pytest.mark.chaos), pytest.param("ingest", marks=pytest.mark.chaos)]
+)
 def test_a_role_without_a_broker_ends_with_the_reason_in_a_sentence(role, tmp_path) -> None:
     address = f"127.0.0.1:{free_ports(1)[0]}"
     (tmp_path / "app.txt").write_text("")

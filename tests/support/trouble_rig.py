@@ -44,8 +44,8 @@ __all__ = [
     "Deployment",
     "Exit",
     "answers_of",
+    "be_agents_that_stop",
     "be_failing_agents",
-    "be_silent_agents",
     "deploying",
     "fill",
     "lines",
@@ -321,14 +321,16 @@ def fill(file: Path) -> None:
             out.write(b"\0" * 65_536)
 
 
-def be_silent_agents(settings: KafkaSettings, log_file: Path, after: int) -> None:
-    """The toy's agents, whose consumer gives nothing more after so many records, and says nothing of it. The watch is
-    as impatient as a test needs it.
+def be_agents_that_stop(settings: KafkaSettings, log_file: Path, after: int, error: BaseException | None) -> None:
+    """The toy's agents, whose consumer after so many records dies of an error; without one it gives nothing more, and
+    says nothing of it. The watch is as impatient as a test needs it.
     """
     fetched, given = Fetcher.fetched_records, 0
 
     async def fetched_records(self: Any, *args: Any, **options: Any) -> Any:
         nonlocal given
+        if given >= after and error is not None:
+            raise error
         if given >= after:
             await asyncio.sleep(0.1)
             return {}
