@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: demo kafka test test-docker lint bench bench-kafka lock clean
+.PHONY: demo kafka test test-docker lint bench bench-kafka soak-kafka lock clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -55,6 +55,11 @@ $(VENV)-bench/.installed: requirements-bench.lock
 # Needs Java 17, and Maven the first time. Two cores: the broker on one, each contender on the other.
 bench-kafka: $(VENV)/.installed-dev $(VENV)-bench/.installed
 	BENCH_PYTHON=$(VENV)-bench/bin/python $(BIN)/python -m benchmarks.kafka $(BENCH_ARGS)
+
+# A day of event time through all roles, about an hour; needs Java 17, and Maven the first time. SOAK_ARGS="--hours 2
+# --warm-hours 1" is a short one, too short to judge by: states still grow.
+soak-kafka: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.kafka.soak $(SOAK_ARGS)
 
 # Needs uv (pip install uv). The lock names exact versions and hashes, and no index.
 LOCK := uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
