@@ -219,6 +219,7 @@ def _named(configuration: Configuration) -> str:
 
 
 def log_to_stderr() -> None:
+    """Log lines go to stderr: stdout is for data."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
