@@ -123,6 +123,13 @@ class Topology:
         await self.host.give_up()
 
 
+class _App(faust.App):
+    """Faust without folders: nothing of it is kept in files, and it would make them where the process was started."""
+
+    def _create_directories(self) -> None:
+        return
+
+
 def _build_app(settings: KafkaSettings, role: str, instance: str) -> faust.App:
     options = faust_options(settings, role)
     session = settings.session_seconds
@@ -132,7 +139,7 @@ def _build_app(settings: KafkaSettings, role: str, instance: str) -> faust.App:
     if (credentials := _credentials(options.security)) is not None:
         extra["broker_credentials"] = credentials
     logging.getLogger("faust").setLevel(logging.WARNING)
-    return faust.App(
+    return _App(
         settings.group(role),
         broker=options.broker,
         broker_client_id=options.client_id,

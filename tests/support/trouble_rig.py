@@ -52,6 +52,7 @@ __all__ = [
     "mounted",
     "read_all",
     "reference",
+    "slice_of",
 ]
 
 PARTITIONS = 4
@@ -82,22 +83,24 @@ class Answers(NamedTuple):
     closed: Sequence[str]
 
 
-def lines(slices: int) -> list[list[str]]:
+def lines(slices: int, scale: int = 1) -> list[list[str]]:
     """Slices of 18 minutes of six services; from the third on one of them has a burst every fourth minute. Between two
     slices there is half an hour of nothing: a live source that is idle promises that nothing came while time passes,
     so whoever appends a slice later must not break that promise.
     """
-    return [_slice(number, random.Random(number)) for number in range(slices)]
+    return [slice_of(number, scale) for number in range(slices)]
 
 
-def _slice(number: int, chance: random.Random) -> list[str]:
+def slice_of(number: int, scale: int = 1) -> list[str]:
+    """One of them; `scale` times as many lines a minute."""
+    chance = random.Random(number)
     rows = []
     for minute in range(_SLICE_MINUTES):
         at = _BEGIN + (number * (_SLICE_MINUTES + _GAP_MINUTES) + minute) * _MINUTE
         for place, service in enumerate(_SERVICES):
             burst = number > 1 and minute % 4 == 3 and (minute // 4 + number) % len(_SERVICES) == place
             for kind, doing in enumerate(_DOINGS):
-                many = chance.randrange(2, 6) + (60 if burst and kind == 3 else 0)
+                many = scale * (chance.randrange(2, 6) + (60 if burst and kind == 3 else 0))
                 rows += [(at + chance.randrange(_MINUTE), service, doing, kind) for _ in range(many)]
     return [_line(*row, chance) for row in sorted(rows)]
 
@@ -174,6 +177,13 @@ class _Keeper(threading.Thread):
             self.process.kill()
         self.join()
 
+    def leave(self) -> None:
+        """As an operator ends a worker: SIGTERM, and it is not started again."""
+        self._ending.set()
+        if self.process is not None:
+            self.process.terminate()
+        self.join()
+
 
 class Deployment:
     """`roles`: which share a process, as in (("mine", "detect"), ("act",)); ingest follows `self.file`."""
@@ -181,6 +191,7 @@ class Deployment:
     def __init__(self, folder: Path, settings: KafkaSettings, roles: Sequence[Sequence[str]]) -> None:
         folder.mkdir(exist_ok=True)
         self.folder, self.settings = folder, settings
+        self._made = 0
         self.exits: list[Exit] = []
         self.before: list[Event[Any]] = []
         """What was on `counts` before that was deleted."""
@@ -191,14 +202,18 @@ class Deployment:
             f"  bootstrap_servers: {json.dumps(settings.bootstrap_servers)}\n  prefix: {settings.prefix}\n"
             f"  replication: {settings.replication}\n  min_insync: {settings.min_insync}\n"
         )
-        self._keepers = {"-".join(role): self._keeper(role) for role in roles}
+        self._keepers = [self.keeper(role) for role in roles]
         self._fed = 0
 
-    def _keeper(self, roles: Sequence[str]) -> _Keeper:
-        name = "-".join(roles)
+    def keeper(self, roles: Sequence[str]) -> _Keeper:
+        """A process of these roles, not started."""
         words = [word for role in roles for word in ("--role", role)]
-        command = [FORESHOCK, "run", *words, "--config", str(self.config)]
-        return _Keeper(name, command, self.folder / f"{name}.log", self.exits)
+        return self.keeper_of("-".join(roles), [FORESHOCK, "run", *words, "--config", str(self.config)])
+
+    def keeper_of(self, name: str, command: Sequence[str]) -> _Keeper:
+        """A process of this command, not started."""
+        self._made += 1
+        return _Keeper(name, command, self.folder / f"{name}.{self._made}.log", self.exits)
 
     def feed(self, *slices: Sequence[str]) -> None:
         """Append these to the file that ingest follows."""
@@ -278,12 +293,12 @@ class Deployment:
         return f"{exits}\n{logs}"
 
     def __enter__(self) -> Self:
-        for keeper in self._keepers.values():
+        for keeper in self._keepers:
             keeper.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for keeper in self._keepers.values():
+        for keeper in self._keepers:
             keeper.end()
 
 
