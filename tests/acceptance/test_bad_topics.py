@@ -252,7 +252,8 @@ def test_history_is_recalled_from_among_the_garbage(foreign: Foreign) -> None:
 
 def test_offsets_are_committed_to_the_end(foreign: Foreign) -> None:
     deployment = foreign.deployment
-    last = {place.rsplit("@", 1)[0]: int(place.rsplit("@", 1)[1]) for place in foreign.bad}
+    places = [place for place in foreign.bad if not place.startswith("counts")]  # detect saves within a minute
+    last = {place.rsplit("@", 1)[0]: int(place.rsplit("@", 1)[1]) for place in places}
 
     def behind() -> list[str]:
         found = {
