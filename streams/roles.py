@@ -20,7 +20,6 @@ import structlog
 from connectors.clock import PacedClock
 from connectors.heartbeat import Heartbeat
 from connectors.history import recall_history
-from connectors.kafka_groups import committed_offsets
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_readers import KafkaReaders
 from connectors.kafka_settings import KafkaSettings
@@ -120,7 +119,6 @@ async def _agent(kafka: KafkaSettings, deployment: Deployment, plan: Plan) -> As
             KafkaLog(kafka, f"{role}-watch", connect_seconds=WATCH_SECONDS),
             step,
             host.positions,
-            committed=lambda: committed_offsets(kafka, f"{role}-watch", role, step.inbox),
             heartbeat=plan.heartbeat,
         )
         yield _Agent(Topology(host, kafka, role, virtual=virtual), host, watch)

@@ -109,6 +109,7 @@ def delete_topic(settings: KafkaSettings, topic: str) -> None:
     admin.close()
 
 
+@pytest.mark.chaos
 def test_of_three_brokers_one_may_be_killed_and_with_two_gone_all_waits(expected, tmp_path, prefix) -> None:
     with cluster(tmp_path / "cluster") as three:
         servers = tuple(three.bootstrap.split(","))
