@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: demo kafka test test-docker lint bench bench-kafka soak-kafka lock clean
+.PHONY: chaos demo kafka test test-docker lint bench bench-kafka soak-kafka lock clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)

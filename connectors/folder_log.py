@@ -14,6 +14,7 @@ from typing import Final
 from connectors.clock import WallClock
 from connectors.data_folder import LOCK, open_reader
 from connectors.keys import load_keys
+from connectors.offset_search import search_offset
 from connectors.ports import Outbound, Record, UnitName
 from connectors.settings import read_settings
 from connectors.shared_log import READERS, Group
@@ -96,15 +97,7 @@ class FolderLog:
 
     def offset_at(self, topic: str, partition: int, at_ms: int) -> int:
         """See SharedLog. A partition is in order of `logged_at`, so it is bisected."""
-        low, high = self.bounds(topic, partition)
-        while low < high:
-            middle = (low + high) // 2
-            page = self.read(topic, partition, middle, 1)
-            if page and page[0].offset < high and page[0].logged_at < at_ms:
-                low = page[0].offset + 1
-            else:
-                high = middle
-        return low
+        return search_offset(self, topic, partition, at_ms)
 
     def groups(self) -> Sequence[Group]:
         """One process runs all steps; each has come as far as it is saved, or as its emissions are."""

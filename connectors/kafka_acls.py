@@ -21,6 +21,7 @@ from connectors.kafka_errors import advising
 from connectors.kafka_fence import transactional_id
 from connectors.kafka_settings import KafkaSettings
 from connectors.kafka_topics import CHANGELOG_STEPS
+from connectors.shared_log import READERS
 from models.errors import BrokerError
 from models.topics import TOPICS, Topic
 
@@ -50,7 +51,7 @@ _MEANT: Final[dict[str, tuple[str, ...]]] = {
     "all, as broadcasts into each inbox": (),
 }
 """The words of models/topics.py in `written_by` and `read_by`. "host" is whoever runs the step whose inbox it is."""
-_ROLE_OF: Final = {"mine": "mine", "detect": "detect", "case": "respond", "act": "act"}
+_ROLE_OF: Final = {reader.step: reader.role for reader in READERS}
 """Which role runs a step."""
 
 

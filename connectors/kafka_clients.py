@@ -6,17 +6,19 @@ Faust's host takes `faust_options`. All raise ConfigError where something that a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from connectors.kafka_security import Security, find_security
 from connectors.kafka_settings import KafkaSettings
-from connectors.kafka_tokens import sync_provider
+from connectors.kafka_tokens import TokenSource, async_provider, sync_provider
 from models.errors import ConfigError
 
 __all__ = [
     "MAX_MESSAGE_BYTES",
     "FaustOptions",
+    "aiokafka_options",
     "client_options",
     "consumer_options",
     "faust_options",
@@ -44,7 +46,7 @@ def client_options(settings: KafkaSettings, client: str) -> dict[str, Any]:
         "bootstrap_servers": _addresses(settings),
         "client_id": f"{settings.client_id}-{client}",
         "reconnect_backoff_max_ms": _BACKOFF_MOST_MS,
-        **_security_options(find_security(settings)),
+        **_security_options(find_security(settings), sync_provider),
     }
 
 
@@ -72,6 +74,15 @@ def producer_options(settings: KafkaSettings, client: str) -> dict[str, Any]:
     }
 
 
+def aiokafka_options(settings: KafkaSettings, client: str) -> dict[str, Any]:
+    """For an aiokafka client, to be made in the loop that uses it."""
+    return {
+        "bootstrap_servers": _addresses(settings),
+        "client_id": f"{settings.client_id}-{client}",
+        **_security_options(find_security(settings), async_provider),
+    }
+
+
 def faust_options(settings: KafkaSettings, role: str) -> FaustOptions:
     """For the agents of a role."""
     broker = "kafka://" + ";".join(_addresses(settings))
@@ -85,16 +96,14 @@ def _addresses(settings: KafkaSettings) -> list[str]:
     return list(settings.bootstrap_servers)
 
 
-def _security_options(security: Security) -> dict[str, Any]:
+def _security_options(security: Security, provide: Callable[[TokenSource], Any]) -> dict[str, Any]:
+    """The names are the same in kafka-python and aiokafka; only what gives a token (`provide`) is each one's own."""
     options: dict[str, Any] = {"security_protocol": security.protocol}
     if security.context is not None:
         options["ssl_context"] = security.context
     if security.tokens is not None:
-        return {
-            **options,
-            "sasl_mechanism": security.mechanism,
-            "sasl_oauth_token_provider": sync_provider(security.tokens),
-        }
+        provider = provide(security.tokens)
+        return {**options, "sasl_mechanism": security.mechanism, "sasl_oauth_token_provider": provider}
     if security.mechanism:
         login = {"sasl_plain_username": security.username, "sasl_plain_password": security.password}
         return {**options, "sasl_mechanism": security.mechanism, **login}

@@ -17,6 +17,7 @@ from connectors.kafka_clients import client_options, consumer_options, producer_
 from connectors.kafka_errors import advising, missing_topic
 from connectors.kafka_headers import kafka_headers, logged_at_of
 from connectors.kafka_settings import KafkaSettings
+from connectors.offset_search import search_offset
 from connectors.ports import Outbound, Record
 from models.errors import BrokerError
 from models.event import digest
@@ -145,7 +146,7 @@ class KafkaLog:
     def offset_at(self, topic: str, partition: int, at_ms: int) -> int:
         """The first offset logged at `at_ms` or later; the end of the log where there is none."""
         if self._virtual:
-            return self._search(topic, partition, at_ms)
+            return search_offset(self, topic, partition, at_ms)
         place = self._place(topic, partition)
         with self._lock, advising(self._settings, f"look up a time of {place.topic}"):
             found = self._consumer().offsets_for_times({place: max(0, at_ms)}, timeout_ms=self._lookup_ms)[place]
@@ -217,17 +218,6 @@ class KafkaLog:
             f"{place.topic}/{place.partition}@{position} should exist (the log ends at {self._known_end}), but did not "
             f"come within {_PATIENCE:.0f} s. Check that the partition has a leader (`foreshock topics describe`)."
         )
-
-    def _search(self, topic: str, partition: int, at_ms: int) -> int:
-        low, high = self.bounds(topic, partition)
-        while low < high:
-            middle = (low + high) // 2
-            page = self.read(topic, partition, middle, 1)
-            if page and page[0].offset < high and page[0].logged_at < at_ms:
-                low = page[0].offset + 1
-            else:
-                high = middle
-        return low
 
     def _place(self, topic: str, partition: int) -> TopicPartition:
         count = self.partitions(topic)

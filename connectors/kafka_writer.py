@@ -14,12 +14,11 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from connectors.kafka_clients import MAX_MESSAGE_BYTES, faust_options
+from connectors.kafka_clients import MAX_MESSAGE_BYTES, aiokafka_options
 from connectors.kafka_compression import compress_fast
 from connectors.kafka_errors import broker_error
 from connectors.kafka_headers import kafka_headers
 from connectors.kafka_settings import KafkaSettings
-from connectors.kafka_tokens import async_provider
 from connectors.ports import Clock, Outbound
 from models.topics import partition_of
 
@@ -39,7 +38,7 @@ class KafkaWriter:
     def __init__(self, settings: KafkaSettings, client: str, partitions: int, clock: Clock | None = None) -> None:
         self._settings, self._partitions, self._clock = settings, partitions, clock
         self._options = {
-            **_connection(settings, client),
+            **aiokafka_options(settings, client),
             "acks": "all",
             "enable_idempotence": True,
             "compression_type": "lz4",
@@ -94,24 +93,3 @@ class KafkaWriter:
 
 def _raise(error: BaseException) -> None:
     raise error
-
-
-def _connection(settings: KafkaSettings, client: str) -> dict[str, Any]:
-    options = faust_options(settings, client)
-    security = options.security
-    found: dict[str, Any] = {
-        "bootstrap_servers": options.broker.removeprefix("kafka://").split(";"),
-        "client_id": options.client_id,
-        "security_protocol": security.protocol,
-        "ssl_context": security.context,
-    }
-    if security.tokens is not None:
-        return {
-            **found,
-            "sasl_mechanism": security.mechanism,
-            "sasl_oauth_token_provider": async_provider(security.tokens),
-        }
-    if security.mechanism:
-        login = {"sasl_plain_username": security.username, "sasl_plain_password": security.password}
-        return {**found, "sasl_mechanism": security.mechanism, **login}
-    return found

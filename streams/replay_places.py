@@ -12,9 +12,10 @@ from connectors.clock import PacedClock, WallClock
 from connectors.data_folder import open_reader
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_settings import KafkaSettings
+from connectors.offset_search import search_offset
 from connectors.ports import Entry, Outbound, Record, UnitName
 from connectors.sqlite import SqliteStore
-from streams.replay_plan import ReplayLog, ReplayPlace, offset_of
+from streams.replay_plan import ReplayLog, ReplayPlace
 
 __all__ = ["FolderPlace", "KafkaPlace", "open_place"]
 
@@ -38,7 +39,7 @@ class _FolderLog:
         return self._store.partitions(topic)
 
     def offset_at(self, topic: str, partition: int, at_ms: int) -> int:
-        return offset_of(self._store, topic, partition, at_ms)
+        return search_offset(self._store, topic, partition, at_ms)
 
 
 class FolderPlace:

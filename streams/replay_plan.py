@@ -23,7 +23,7 @@ from models.template_rules import RULES_VERSION
 from models.topics import partition_of
 from streams.reading import events_of
 
-__all__ = ["Plan", "ReplayError", "ReplayLog", "ReplayPlace", "Request", "generation_of", "make_plan", "offset_of"]
+__all__ = ["Plan", "ReplayError", "ReplayLog", "ReplayPlace", "Request", "generation_of", "make_plan"]
 
 _SPAN: Final = re.compile(r"(\d{1,6})([smhd])")
 _UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -146,19 +146,6 @@ def generation_of(plan: Plan, service: str, within: ReplayRange) -> str:
     spans = ",".join(f"{span.start}-{span.end}" for span in plan.left_out(service).spans)
     source = f"{plan.request.topic}/{within.partition}@{within.begin}-{within.end}"
     return digest(service, source, spans, plan.catalog.detection.model_dump_json(), f"{RULES_VERSION}.{_LEARNING}")
-
-
-def offset_of(log: Log, topic: str, partition: int, at_ms: int) -> int:
-    """`ReplayLog.offset_at` for any log, by bisection: `logged_at` never falls from a record to the next."""
-    low, high = log.bounds(topic, partition)
-    while low < high:
-        middle = (low + high) // 2
-        found = log.read(topic, partition, middle, 1)
-        if found and found[0].logged_at < at_ms:
-            low = found[0].offset + 1
-        else:
-            high = middle
-    return low
 
 
 def _range(log: ReplayLog, request: Request, partition: int, now: int) -> ReplayRange:

@@ -36,17 +36,14 @@ _PAUSE_SECONDS: Final = 0.1
 class Topology:
     """One role's agent: a member of the role's consumer group from `start` to `stop`.
 
-    `virtual`: records carry their `logged_at` in a header. `instance` makes a member static: it keeps its partitions
-    through a restart within the session's time.
+    `virtual`: records carry their `logged_at` in a header.
     """
 
-    def __init__(
-        self, host: StepHost, settings: KafkaSettings, role: str, *, virtual: bool = False, instance: str = ""
-    ) -> None:
+    def __init__(self, host: StepHost, settings: KafkaSettings, role: str, *, virtual: bool = False) -> None:
         self.host = host
         self._settings, self._virtual = settings, virtual
         self._inbox = settings.topic(host.step.inbox)
-        self.app = _build_app(settings, role, instance)
+        self.app = _build_app(settings, role)
         topic = self.app.topic(
             self._inbox,
             key_type=bytes,
@@ -130,12 +127,10 @@ class _App(faust.App):
         return
 
 
-def _build_app(settings: KafkaSettings, role: str, instance: str) -> faust.App:
+def _build_app(settings: KafkaSettings, role: str) -> faust.App:
     options = faust_options(settings, role)
     session = settings.session_seconds
     extra: dict[str, Any] = {}
-    if instance:  # an empty id would be one that all members share
-        extra["consumer_group_instance_id"] = instance
     if (credentials := _credentials(options.security)) is not None:
         extra["broker_credentials"] = credentials
     logging.getLogger("faust").setLevel(logging.WARNING)

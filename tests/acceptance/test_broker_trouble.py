@@ -10,9 +10,10 @@ from aiokafka.errors import CoordinatorNotAvailableError
 from fork_server import fork_server
 from kafka import KafkaAdminClient
 from kafka_broker import broker, cluster, proxied_broker
-from kafka_rig import Members, expected_totals, feed, make_toy_topics, read_all, totals_of, unique, wait_until
+from kafka_rig import Members, expected_totals, feed, make_toy_topics, totals_of, wait_until
 from run_rig import foreshock
 from tcp_proxy import TcpProxy
+from topic_reading import read_all, unique
 from trouble_rig import Answers, be_agents_that_stop, deploying, fill, lines, mounted, reference
 
 from connectors.kafka_log import KafkaLog
@@ -164,7 +165,7 @@ def test_a_stopped_consumer_is_noticed_within_30_seconds() -> None:
 
 
 def told(log: KafkaLog):
-    return totals_of(unique(read_all(log, "audit"))[0])
+    return totals_of(unique(read_all(log, "audit")))
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from one_input import unique
 from run_rig import FORESHOCK, events, foreshock
-from trouble_rig import PARTITIONS, Answers, Deployment, answers_of, read_all, slice_of
+from topic_reading import read_all, unique
+from trouble_rig import PARTITIONS, Answers, Deployment, answers_of, slice_of
 
 from connectors.keys import load_keys
 from models.topics import TOPICS

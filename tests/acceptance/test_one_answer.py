@@ -11,8 +11,9 @@ from collections import Counter
 
 import pytest
 from kafka_broker import make_topics
-from one_input import PARTITIONS, answers_of, embedded_answers, one_input, shop_catalog, unique
-from role_rig import Roles, feed_paced, read_all, wait_until
+from one_input import PARTITIONS, answers_of, embedded_answers, one_input, shop_catalog
+from role_rig import Roles, feed_paced, wait_until
+from topic_reading import read_all, unique
 
 from connectors.clock import PacedClock
 from connectors.kafka_log import KafkaLog

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 
 import pytest
-from kafka_rig import Members, expected_totals, feed, make_toy_topics, read_all, totals_of, unique, wait_until
+from kafka_rig import Members, expected_totals, feed, make_toy_topics, totals_of, wait_until
+from topic_reading import read_all, unique
 
 from connectors.kafka_log import KafkaLog
 
@@ -21,7 +22,7 @@ def log(kafka_settings):
 
 
 def told(log):
-    return totals_of(unique(read_all(log, "audit"))[0])
+    return totals_of(unique(read_all(log, "audit")))
 
 
 def test_two_members_take_every_line_once(kafka_settings, log, tmp_path):

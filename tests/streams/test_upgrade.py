@@ -14,8 +14,9 @@ from contextlib import contextmanager
 
 import pytest
 from cli_rig import run_cli
-from kafka_rig import WAIT, Members, expected_totals, feed, make_toy_topics, read_all, totals_of, unique, wait_until
+from kafka_rig import WAIT, Members, expected_totals, feed, make_toy_topics, totals_of, wait_until
 from kafka_twin import write_config
+from topic_reading import read_all, unique
 from toy_pipeline import PARTITIONS
 from toy_upgrade import NumberedChange, be_upgraded_agents
 
@@ -38,7 +39,7 @@ def log(kafka_settings):
 
 
 def told(log):
-    return totals_of(unique(read_all(log, "audit"))[0])
+    return totals_of(unique(read_all(log, "audit")))
 
 
 def versions(log):

@@ -27,11 +27,10 @@ from connectors.kafka_log import KafkaLog
 from connectors.kafka_settings import KafkaSettings
 from connectors.ports import Record
 from models.audit import AuditEntry
-from models.event import Cause
 from streams.roles import Plan, serve_agents
 from streams.step_host import Deployment
 
-__all__ = ["Members", "expected_totals", "feed", "make_toy_topics", "read_all", "totals_of", "unique"]
+__all__ = ["Members", "expected_totals", "feed", "make_toy_topics", "totals_of"]
 
 WAIT = 90.0
 _LATE_SECONDS = 0.02
@@ -132,33 +131,6 @@ class Members:
 
 def feed(log: KafkaLog, numbers: Sequence[int]) -> None:
     log.append([batch(number) for number in numbers], 0)
-
-
-def read_all(log: KafkaLog, topic: str) -> list[Record]:
-    records = []
-    for partition, end in log.ends(topic).items():
-        at = log.bounds(topic, partition)[0]
-        while at < end and (page := log.read(topic, partition, at, 500)):
-            records += page
-            at = page[-1].offset + 1
-    return records
-
-
-def unique(records: Sequence[Record]) -> tuple[list[Record], int]:
-    """Without re-emissions, as a subscriber drops them: per origin, what is not above the highest rank seen."""
-    highest: dict[str, tuple[int, int, int]] = {}
-    kept, dropped = [], 0
-    for record in records:
-        cause = Cause.parse(decode_record(record).cause)
-        if cause is not None:
-            # an origin's emissions for different keys may lie on different partitions: order holds within each
-            origin = f"{cause.origin}>{record.partition}"
-            if cause.rank <= highest.get(origin, (-1, -1, -1)):
-                dropped += 1
-                continue
-            highest[origin] = cause.rank
-        kept.append(record)
-    return kept, dropped
 
 
 def totals_of(records: Sequence[Record]) -> Counter[tuple[str, int]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from real_lines import MINUTE, START, cycled, systems, write
 from run_rig import foreshock
+from topic_reading import unique
 
 from benchmarks.moving import Line
 from connectors.clock import VirtualClock
@@ -30,7 +31,6 @@ from connectors.sqlite_readers import SqliteReaders
 from connectors.world_shop import simulated_catalog
 from models.catalog import Catalog
 from models.decision import Decision
-from models.event import Cause
 from models.incident import Incident
 from streams.case import CaseStep
 from streams.catalog import publish_catalog
@@ -153,18 +153,3 @@ def _in_short(incident: Incident, verdicts: set[str]) -> tuple[Any, ...]:
     series = frozenset((signal.service, signal.series, str(signal.kind)) for signal in incident.signals)
     events = frozenset((event.detail_type, event.resource) for event in incident.events)
     return (incident.application, series, events, frozenset(verdicts))
-
-
-def unique(records: Iterable[Record]) -> list[Record]:
-    """Without re-emissions: of each origin, on each partition, what is not above the highest rank seen."""
-    highest: dict[tuple[str, int], tuple[int, int, int]] = {}
-    kept = []
-    for record in records:
-        cause = Cause.parse(decode_record(record).cause)
-        if cause is not None:
-            place = (cause.origin, record.partition)
-            if cause.rank <= highest.get(place, (-1, -1, -1)):
-                continue
-            highest[place] = cause.rank
-        kept.append(record)
-    return kept

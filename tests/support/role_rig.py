@@ -16,9 +16,9 @@ from run_rig import FORESHOCK
 from connectors.clock import PacedClock
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_settings import KafkaSettings
-from connectors.ports import Outbound, Record
+from connectors.ports import Outbound
 
-__all__ = ["Roles", "feed_paced", "read_all", "wait_until"]
+__all__ = ["Roles", "feed_paced", "wait_until"]
 
 WAIT = 180.0
 
@@ -103,17 +103,6 @@ def feed_paced(log: KafkaLog, batch: Sequence[Outbound], clock: PacedClock | Non
             continue
         log.append(batch[at:end], batch[end - 1].at)
         at = end
-
-
-def read_all(log: KafkaLog, topic: str) -> list[Record]:
-    """Everything on a topic, partition by partition."""
-    records: list[Record] = []
-    for partition, end in log.ends(topic).items():
-        at = log.bounds(topic, partition)[0]
-        while at < end and (page := log.read(topic, partition, at, 1_000)):
-            records += page
-            at = page[-1].offset + 1
-    return records
 
 
 def wait_until(true: Callable[[], bool], what: Callable[[], str] | str) -> None:

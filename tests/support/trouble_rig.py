@@ -23,8 +23,8 @@ from typing import Any, NamedTuple, Self
 import pytest
 from aiokafka.consumer.fetcher import Fetcher
 from kafka_rig import be_agents
-from one_input import unique
 from run_rig import FORESHOCK, events, foreshock
+from topic_reading import read_all, unique
 from toy_pipeline import Total
 
 import streams.roles
@@ -50,7 +50,6 @@ __all__ = [
     "fill",
     "lines",
     "mounted",
-    "read_all",
     "reference",
     "slice_of",
 ]
@@ -138,17 +137,6 @@ def answers_of(counts: Sequence[Event[Any]], anomalies: Sequence[Event[Any]], sl
             if event.data.window.closed and not event.data.source_id and event.data.window.end <= last
         ),
     )
-
-
-def read_all(log: KafkaLog, topic: str) -> list[Record]:
-    """Everything on a topic, partition by partition."""
-    found: list[Record] = []
-    for partition, end in log.ends(topic).items():
-        at = log.bounds(topic, partition)[0]
-        while at < end and (page := log.read(topic, partition, at, 1_000)):
-            found += page
-            at = page[-1].offset + 1
-    return found
 
 
 class _Keeper(threading.Thread):
