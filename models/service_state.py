@@ -41,11 +41,16 @@ class Unborn:
 
 @dataclass(slots=True)
 class OpenBucket:
-    """A bucket that has not closed: lines and worst severity of known series by slot, of unborn templates by id."""
+    """A bucket that has not closed: lines and worst severity of known series by slot, of unborn templates by id.
+
+    `room`, where known: the counts up to which nothing in the open window that ends here can be told early, by slot.
+    Only to be fast: it is not kept.
+    """
 
     counts: Ints
     severity: NDArray[np.int8]
     fresh: dict[str, list[int]] = field(default_factory=dict)
+    room: NDArray[np.float64] | None = None
 
     @classmethod
     def empty(cls, capacity: int) -> OpenBucket:
@@ -111,6 +116,7 @@ class ServiceState:
         for bucket in self.pending.values():
             bucket.counts = np.concatenate([bucket.counts, np.zeros(more, np.int32)])
             bucket.severity = np.concatenate([bucket.severity, np.zeros(more, np.int8)])
+            bucket.room = None
 
     def place(self, slot: int, series_id: str, seen: Unborn, minute: int, new: bool) -> None:
         """Give `slot` to a template first seen in `minute`, with what open buckets have counted of it."""
@@ -120,6 +126,21 @@ class ServiceState:
         self.minutes.reset(slot)
         for bucket in self.pending.values():
             bucket.counts[slot], bucket.severity[slot] = bucket.fresh.pop(series_id, (0, 0))
+
+    def opened(self, bucket: int) -> OpenBucket:
+        """The open bucket that is to get lines. What is known of the room of later ones is forgotten: it shrinks."""
+        for at, other in self.pending.items():
+            if at > bucket:
+                other.room = None
+        found = self.pending.get(bucket)
+        if found is None:
+            found = self.pending[bucket] = OpenBucket.empty(self.series.capacity)
+        return found
+
+    def forget_rooms(self) -> None:
+        """Time went on, or slots changed: what can be told early is to be looked at anew."""
+        for opened in self.pending.values():
+            opened.room = None
 
     def lose(self, reason: str, lines: int) -> None:
         """Count lines not taken."""
@@ -170,6 +191,8 @@ class ServiceState:
         used = self.series.used
         for name in Series.ARRAYS:
             yield f"series.{name}", getattr(self.series, name)[:used]
+        for name in Series.POINTER_ARRAYS:
+            yield f"series.{name}", getattr(self.series, name)[:, :used].T
         for name in Baselines.LEARNT:
             yield f"base.{name}", getattr(self.base, name)[:used]
         yield "ring", self.ring.counts[:, :used]
@@ -184,6 +207,8 @@ class ServiceState:
         used = self.series.used
         for name in Series.ARRAYS:
             getattr(self.series, name)[:used] = arrays[f"series.{name}"]
+        for name in Series.POINTER_ARRAYS:
+            getattr(self.series, name)[:, :used] = arrays[f"series.{name}"].T
         for name in Baselines.LEARNT:
             getattr(self.base, name)[:used] = arrays[f"base.{name}"]
         self.ring.counts[:, :used] = arrays["ring"]

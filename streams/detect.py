@@ -31,7 +31,7 @@ from streams.detect_buckets import close_until
 from streams.detect_generations import GenerationEvent, audits_of, check_generation, take
 from streams.detect_health import has_open_or_recent_alarm, health_of
 from streams.detect_judge import Judge
-from streams.detect_rows import LAST_BUCKET, Rows, check_pointer, check_section, rows_of, take_rows
+from streams.detect_rows import LAST_BUCKET, Known, Rows, check_pointer, check_section, known_of, rows_of, take_rows
 from streams.detect_sources import MAX_LEAD_MS, DetectShared, check_coverage, cover, coverage_of, link
 from streams.step import Emit, Keeper, ModelKeeper, Part, Turn
 
@@ -159,27 +159,28 @@ class Detect:
         offset, cap = counts.input.offset, catalog.detection.max_templates
         touched: dict[int, list[tuple[str, LinePointer]]] = {}
         work = [(rows, section) for section in share.sections for rows in rows_of(section)]
-        work.sort(key=lambda item: item[0].bucket)
-        slots: dict[int, NDArray[np.intp]] = {}
+        if len(work) > 1:
+            work.sort(key=lambda item: item[0].bucket)
+        known: dict[int, Known] = {}
         named = -1
         for rows, section in work:
             if not 0 <= rows.bucket <= LAST_BUCKET:
-                state.lose("late" if rows.bucket < 0 else "future", int(rows.n.sum()))
+                state.lose("late" if rows.bucket < 0 else "future", rows.lines)
                 continue
             if state.next_bucket < 0:
                 state.start(rows.bucket)
             if rows.bucket < state.next_bucket:
-                state.lose("late", int(rows.n.sum()))
+                state.lose("late", rows.lines)
                 continue
             if rows.bucket > max(share.end, state.next_bucket) + _MAX_AHEAD:
-                state.lose("future", int(rows.n.sum()))
+                state.lose("future", rows.lines)
                 continue
             close_until(state, min(rows.bucket, share.end), share.whole, catalog.detection, judge)
             if named != state.series.changes:
-                named, slots = state.series.changes, {}
-            if id(section) not in slots:
-                slots[id(section)] = state.series.slots_of([template.id for template in section.templates])
-            at = take_rows(state, section, rows, slots[id(section)], offset, self._failing, cap)
+                named, known = state.series.changes, {}
+            if id(section) not in known:
+                known[id(section)] = known_of(state, section)
+            at = take_rows(state, section, rows, known[id(section)], offset, self._failing, cap)
             if rows.bucket >= share.end:
                 touched.setdefault(rows.bucket, []).extend(_failing_unborn(state, section, rows, at, offset))
         return touched
@@ -189,6 +190,8 @@ def _failing_unborn(
     state: ServiceState, section: Section, rows: Rows, at: NDArray[np.intp], offset: int
 ) -> list[tuple[str, LinePointer]]:
     """The templates without a slot among the rows that speak of failure, each with a pointer to a line of it."""
+    if at.min() >= 0:
+        return []
     found = []
     for row in np.flatnonzero(at < 0).tolist():
         template = section.templates[int(rows.template[row])]

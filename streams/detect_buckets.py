@@ -37,6 +37,8 @@ def close_until(state: ServiceState, end: int, whole: bool, policy: DetectionPol
     """Close all buckets before `end`. `whole` says that all live sources cover them. Time without a line of a service
     that is away is closed at one stroke.
     """
+    if state.next_bucket < end:
+        state.forget_rooms()
     while state.next_bucket < end:
         bucket = state.next_bucket
         away = whole and state.gap.length(bucket - 1) >= AWAY_BUCKETS

@@ -152,6 +152,8 @@ class Judge:
         the threshold of the full window now passes it at closing, too.
         """
         state, used = self.state, self.state.series.used
+        if not self._may_tell(bucket):
+            return
         minute = self._partial(bucket, BUCKETS_A_MINUTE)[:used]
         over = np.flatnonzero(minute > state.base.guard[:used])
         if len(over):
@@ -165,6 +167,21 @@ class Judge:
             if _is_novel(counts):
                 finding = self._novelty(int(counts.sum()), bucket)
                 self._tell_early(slot, "", finding, self._pointers(slot, bucket))
+
+    def _may_tell(self, bucket: int) -> bool:
+        """Whether a series has so many lines in the open `bucket` that `early` may find something. Of ten thousand
+        batches a second hardly one has: what the rest of the window holds is summed once, not with each of them.
+        """
+        state, opened = self.state, self.state.pending[bucket]
+        if opened.room is None:
+            used = state.series.used
+            room = np.full(state.series.capacity, np.inf)
+            # Counts are whole: more than the guard is more than its floor.
+            room[:used] = np.floor(state.base.guard[:used])
+            new = np.flatnonzero(state.series.new[:used] & state.series.failing[:used])
+            room[new] = np.minimum(room[new], NOVEL_COUNT - 1)
+            opened.room = room - (self._partial(bucket, BUCKETS_A_MINUTE) - opened.counts)
+        return bool(np.logical_or.reduce(opened.counts > opened.room))
 
     def early_unborn(self, bucket: int, names: list[tuple[str, LinePointer]]) -> None:
         """The same for templates that no closed bucket has shown; `names` with a pointer to a line of each."""

@@ -18,23 +18,47 @@ from models.series import ERRORS, OVERFLOW, TOTAL
 from models.service_state import OpenBucket, ServiceState, Unborn
 from models.template import BUCKET_MS, BatchPointer, Section
 
-__all__ = ["LAST_BUCKET", "Rows", "bound_fresh", "check_pointer", "check_section", "rows_of", "take_rows"]
+__all__ = [
+    "LAST_BUCKET",
+    "Known",
+    "Rows",
+    "bound_fresh",
+    "check_pointer",
+    "check_section",
+    "known_of",
+    "rows_of",
+    "take_rows",
+]
 
 WordTest = Callable[[str], bool]
 LAST_BUCKET: Final = (1 << 31) - 1
 """The last bucket that 32 bits hold, in the year 2650."""
 _FARTHEST: Final = (1 << 53) // BUCKET_MS  # what mine counts at most
 _MOST_LINES: Final = 1 << 20  # of a batch, whose lines are 2,000 at most where a connector of ours made it
+_ERROR: Final = int(Severity.ERROR)
 _LEVELS: Final = frozenset(int(level) for level in Severity)
 
 
 class Rows(NamedTuple):
-    """The rows of one bucket of a section: template numbers, counts, first lines."""
+    """The rows of one bucket of a section: template numbers, counts, first lines; how many lines in all, and the first
+    of them.
+    """
 
     bucket: int
     template: NDArray[np.intp]
-    n: NDArray[np.int64]
-    first_line: NDArray[np.intp]
+    n: NDArray[np.int32]
+    first_line: NDArray[np.int32]
+    lines: int
+    first: int
+
+
+class Known(NamedTuple):
+    """What a service knows of a section's templates: their slots (-1: none yet), severities, and which are errors."""
+
+    slots: NDArray[np.intp]
+    severity: NDArray[np.int8]
+    errors: NDArray[np.bool_] | None
+    """None where none is."""
 
 
 def check_pointer(pointer: BatchPointer) -> None:
@@ -65,48 +89,63 @@ def rows_of(section: Section) -> Iterator[Rows]:
     """The rows of a section, bucket by bucket, oldest first."""
     if not section.bucket:
         return
-    bucket = np.array(section.bucket, np.int64)
-    template, n = np.array(section.template, np.intp), np.array(section.n, np.int64)
-    first_line = np.array(section.first_line, np.intp)
-    if bucket[0] == bucket[-1] and (bucket == bucket[0]).all():
-        yield Rows(int(bucket[0]), template, n, first_line)
+    template = np.array(section.template, np.intp)
+    n, first_line = np.array(section.n, np.int32), np.array(section.first_line, np.int32)
+    if section.bucket.count(section.bucket[0]) == len(section.bucket):
+        yield Rows(section.bucket[0], template, n, first_line, sum(section.n), section.first_line[0])
         return
+    bucket = np.array(section.bucket, np.int64)
     order = np.argsort(bucket, kind="stable")
     starts = [0, *(np.flatnonzero(np.diff(bucket[order])) + 1).tolist()]
     for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
         part = order[start:end]
-        yield Rows(int(bucket[part[0]]), template[part], n[part], first_line[part])
+        count, first = int(n[part].sum()), int(first_line[part[0]])
+        yield Rows(int(bucket[part[0]]), template[part], n[part], first_line[part], count, first)
+
+
+def known_of(state: ServiceState, section: Section) -> Known:
+    """Look up a section's templates. Good until a slot changes its holder."""
+    slots = state.series.slots_of([template.id for template in section.templates])
+    levels = [template.severity for template in section.templates]
+    severity = np.array(levels, np.int8)
+    return Known(slots, severity, severity >= _ERROR if max(levels) >= _ERROR else None)
 
 
 def take_rows(
-    state: ServiceState, section: Section, rows: Rows, slots: NDArray[np.intp], offset: int, failing: WordTest,
-    cap: int,
-) -> NDArray[np.intp]:  # fmt: skip
-    """Add the rows to their open bucket. `slots` holds the slot of each of the section's templates, -1 where it has
-    none; the result is the same for the rows. `cap` bounds how many unborn templates a bucket remembers.
+    state: ServiceState, section: Section, rows: Rows, known: Known, offset: int, failing: WordTest, cap: int
+) -> NDArray[np.intp]:
+    """Add the rows to their open bucket; the result is the slots of their templates, -1 where one has none. `cap`
+    bounds how many unborn templates a bucket remembers.
     """
-    opened = state.pending.get(rows.bucket)
-    if opened is None:
-        opened = state.pending[rows.bucket] = OpenBucket.empty(state.series.capacity)
-    at = slots[rows.template]
-    severity = np.array([template.severity for template in section.templates], np.int8)[rows.template]
-    opened.counts[TOTAL] += int(rows.n.sum())
-    opened.counts[ERRORS] += int(rows.n[severity >= Severity.ERROR].sum())
-    known = at >= 0
-    slot = at if known.all() else at[known]
-    opened.counts += np.bincount(slot, weights=rows.n[known], minlength=len(opened.counts)).astype(np.int32)
-    np.maximum.at(opened.severity, slot, severity[known])
-    state.series.point(slot, offset, rows.first_line[known], rows.bucket)
-    state.series.point(np.array([TOTAL], np.intp), offset, rows.first_line[:1], rows.bucket)
-    if len(slot) < len(at):
-        for row in np.flatnonzero(~known).tolist():
-            template = section.templates[int(rows.template[row])]
-            if template.id not in state.unborn:
-                state.unborn[template.id] = Unborn(template.text, failing(template.text))
-            opened.count(template.id, int(rows.n[row]), template.severity)
+    opened = state.opened(rows.bucket)
+    at, n, severity, lines = known.slots[rows.template], rows.n, known.severity[rows.template], rows.first_line
+    opened.counts[TOTAL] += rows.lines
+    if known.errors is not None:
+        opened.counts[ERRORS] += int(n[known.errors[rows.template]].sum())
+    born = at.min() >= 0
+    slot = at
+    if not born:
+        rows_born = at >= 0
+        slot, n, severity, lines = at[rows_born], n[rows_born], severity[rows_born], lines[rows_born]
+    np.add.at(opened.counts, slot, n)
+    np.maximum.at(opened.severity, slot, severity)
+    state.series.point(slot, offset, lines, rows.bucket, rows.first)
+    if not born:
+        _take_unborn(state, opened, section, rows, at, failing)
         if len(opened.fresh) > 2 * cap:
             bound_fresh(state, opened, cap)
     return at
+
+
+def _take_unborn(
+    state: ServiceState, opened: OpenBucket, section: Section, rows: Rows, at: NDArray[np.intp], failing: WordTest
+) -> None:
+    """Count the rows of templates without a slot by id."""
+    for row in np.flatnonzero(at < 0).tolist():
+        template = section.templates[int(rows.template[row])]
+        if template.id not in state.unborn:
+            state.unborn[template.id] = Unborn(template.text, failing(template.text))
+        opened.count(template.id, int(rows.n[row]), template.severity)
 
 
 def bound_fresh(state: ServiceState, opened: OpenBucket, cap: int) -> None:

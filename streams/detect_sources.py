@@ -129,9 +129,12 @@ def cover(shared: DetectShared, sources: Iterable[CoveredSource], at: int, stall
 
 def link(shared: DetectShared, source_id: str, service: str) -> None:
     """Remember that this source gives lines of this service."""
-    source, covered = shared.sources[source_id], shared.services.setdefault(service, Coverage())
-    source.services[service] = None
-    covered.sources[source_id] = None
+    covered = shared.services.get(service)
+    if covered is None:
+        covered = shared.services[service] = Coverage()
+    if source_id not in covered.sources:
+        shared.sources[source_id].services[service] = None
+        covered.sources[source_id] = None
 
 
 def coverage_of(shared: DetectShared, service: str) -> tuple[int, bool]:
@@ -147,7 +150,9 @@ def coverage_of(shared: DetectShared, service: str) -> tuple[int, bool]:
     moving = [source.covered_until for source in live if not source.stalled]
     if moving:
         watermark = max(min(moving), max(moving) - MAX_LEAD_MS)
-        covered.closed = max(covered.closed, watermark // BUCKET_MS)
+        free = watermark // BUCKET_MS
+        if free > covered.closed:
+            covered.closed = free
     return covered.closed, len(moving) == len(live)
 
 

@@ -127,6 +127,8 @@ class StepHost:
         """All partitions go: save what can be saved in time (the rest is read again by the next owner), and forget."""
         async with self._lock:
             seats, self._seats = self._seats, {}
+            spent = {"process_seconds": time.process_time(), "saving_seconds": round(self.saving_seconds, 3)}
+            done = dict(self.counters)  # without the checkpoint below, which is made however much it costs
             for seat in seats.values():
                 if seat.rewinding is not None:
                     seat.rewinding.cancel()
@@ -135,9 +137,8 @@ class StepHost:
             for partition in seats:
                 self._doors.states.give_up(partition)
         if seats:
-            spent = {"process_seconds": time.process_time(), "saving_seconds": round(self.saving_seconds, 3)}
             _log.info("partitions given up", step=self.step.name, partitions=sorted(seats))
-            _log.info("host statistics", step=self.step.name, **spent, **self.counters)
+            _log.info("host statistics", step=self.step.name, **spent, **done)
 
     async def _seat(self, partition: int) -> _Seat:
         inbox, deployment, states = self.step.inbox, self._deployment, self._doors.states

@@ -1,9 +1,9 @@
 """A fleet: 1,000 services of 100 templates each, its history as counts, and its lines as a growing file.
 
-`python -m benchmarks.kafka.fleet FILE SERVICES SECONDS BURSTS EVERY` appends 100 JSON lines a second and service to
-FILE; in the middle
-of it, each EVERY seconds, BURST_LINES error lines of the next service of BURSTS (`first:last`), and says on standard
-output `SERVICE WALL_MS` as soon as those are written. Twenty services are of one kind: they share their templates.
+`python -m benchmarks.kafka.fleet FILE SERVICES SECONDS BEGIN SETTLE EVERY` appends 100 JSON lines a second and service
+to FILE, from BEGIN (ms) on; after SETTLE seconds, each EVERY seconds, BURST_LINES error lines of the next service, and
+says on standard output `SERVICE WALL_MS` as soon as those are written. Twenty services are of one kind: they share
+their templates.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from connectors.codec import encode
 from connectors.ports import Outbound
 from models.canonical import canonical_line
 from models.event import Event
-from models.log import LATENESS_MS
 from models.mining import template_of
 from models.template import BUCKET_MS, BatchPointer, CoveredSource, Section, Template, TemplateCounts
 from models.template_rules import RULES_VERSION
@@ -87,7 +86,8 @@ def history(services: int, begin: int, end: int, bucket_step: int) -> Iterator[O
                     sources=(CoveredSource(source_id="history", covered_until=until),),
                     sections=tuple(sections),
                 )
-                event = Event(id=f"history-{partition}-{first}-{start}", at=covered, key=str(partition), data=counts)
+                # Its clock is no further than its promise: a source behind its clock is taken for stalled.
+                event = Event(id=f"history-{partition}-{first}-{start}", at=until, key=str(partition), data=counts)
                 yield Outbound("counts", event.key, encode(event), partition, covered)
 
 
@@ -104,8 +104,8 @@ def _section(service: int, known: Sequence[tuple[Template, ...]], bucket: int, n
     )
 
 
-def write(path: Path, services: int, seconds: float, struck: Sequence[int], every: float) -> None:
-    """Append the fleet's lines in real time."""
+def write(path: Path, services: int, seconds: float, begin: int, bursts: tuple[float, float]) -> None:
+    """Append the fleet's lines in real time from `begin` (ms) on, and bursts: seconds until the first, and between."""
     chance = np.random.default_rng(1)
     tails = [
         f'","service":"{service_name(service)}","message":"{message(service, template, 1_000 + service)}"}}\n'
@@ -113,31 +113,26 @@ def write(path: Path, services: int, seconds: float, struck: Sequence[int], ever
         for template in range(TEMPLATES)
     ]
     step, a_step = 1 / _STEPS_A_SECOND, LINES_A_SECOND * services // _STEPS_A_SECOND
-    bursts = list(struck)
+    settle, every = bursts
+    struck = 0
     with path.open("ab", buffering=0) as file:
+        time.sleep(max(begin / 1_000 - time.time(), 0))
         begun = time.monotonic()
         for number in range(int(seconds * _STEPS_A_SECOND)):
             time.sleep(max(begun + number * step - time.monotonic(), 0))
             head = '{"time":"' + datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             file.write("".join(head + tails[row] for row in chance.integers(0, len(tails), a_step).tolist()).encode())
-            due = begun + (seconds - every * len(struck)) / 2 + every * (len(struck) - len(bursts))
-            if bursts and time.monotonic() >= due:
-                service = bursts.pop(0)
-                file.write((head + tails[service * TEMPLATES + _ERROR]).encode() * BURST_LINES)
-                print(service_name(service), time.time_ns() // 1_000_000, flush=True)
+            if struck < services and time.monotonic() >= begun + settle + every * struck:
+                file.write((head + tails[struck * TEMPLATES + _ERROR]).encode() * BURST_LINES)
+                print(service_name(struck), time.time_ns() // 1_000_000, flush=True)
+                struck += 1
         behind = time.monotonic() - begun - seconds
         print(f"behind by {max(behind, 0):.1f} s", file=sys.stderr, flush=True)
 
 
-def covered_now(now: int) -> int:
-    """Up to where history may go: what the file's connector will promise at first is LATENESS_MS behind."""
-    return (now - LATENESS_MS) // BUCKET_MS * BUCKET_MS
-
-
 def main(words: list[str]) -> None:
-    path, services, seconds, bursts, every = words
-    first, _, last = bursts.partition(":")
-    write(Path(path), int(services), float(seconds), range(int(first), int(last)), float(every))
+    path, services, seconds, begin, settle, every = words
+    write(Path(path), int(services), float(seconds), int(begin), (float(settle), float(every)))
 
 
 if __name__ == "__main__":

@@ -70,11 +70,14 @@ def test_the_least_counted_leaves_for_a_greater_count_and_errors_stay() -> None:
 
 def test_pointers_are_of_the_asked_buckets_oldest_first() -> None:
     series = Series()
+    series.grow(4)
+    series.place(3, "t", "text", False, 0, False)
     for offset in range(7):
-        series.point(np.array([0]), offset, np.array([offset * 10]), 100 + offset)
+        series.point(np.array([3]), offset, np.array([7]), 100 + offset, offset * 10)
     assert series.pointers(0, 3, range(104, 107)) == tuple(
         LinePointer(partition=3, offset=offset, line=offset * 10) for offset in (4, 5, 6)
     )
+    assert [each.line for each in series.pointers(3, 3, range(200))] == [7] * 5
     assert len(series.pointers(0, 3, range(200))) == 5
 
 
