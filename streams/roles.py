@@ -88,7 +88,8 @@ class _Agent:
     watch: WorkerWatch
 
     async def run(self, stop: asyncio.Event) -> None:
-        helpers = [asyncio.create_task(self.host.tend()), asyncio.create_task(_heed(self.watch, self.host))]
+        work = (self.host.tend(), self.host.look_for_lost(), _heed(self.watch, self.host))
+        helpers = [asyncio.create_task(each) for each in work]
         for helper in helpers:
             helper.add_done_callback(_look)
         self.watch.start()

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -25,10 +25,11 @@ from connectors.ports import Clock, Record, UnitName
 from models.errors import BrokerError, FencedError, GapError, HorizonError, MissingTopicError, PoisonError
 from streams.effects import EffectPool
 from streams.inbox_guard import NO_LOG, Shard
+from streams.redelivery import Consumer, Redelivery
 from streams.runtime import Cut, Unit
 from streams.step import AnyStep
 
-__all__ = ["Consumer", "Deployment", "Doors", "StepHost"]
+__all__ = ["Deployment", "Doors", "StepHost"]
 
 T = TypeVar("T")
 
@@ -37,22 +38,10 @@ _SAVE_SECONDS: Final = 0.5
 _SAVE_ANYWAY_SECONDS: Final = 60.0
 """A step that is not urgent saves after that long whatever it costs: bounds the work of a restart."""
 _TICK_SECONDS: Final = 0.02
+_LOOK_SECONDS: Final = 1.0
 _MAX_UNDELIVERED: Final = 2_000
-_REWIND_SECONDS: Final = 2.0
 _LAST_SAVE_SECONDS: Final = 5.0
 _COMMIT_SECONDS: Final = 1.5
-
-
-class Consumer(Protocol):
-    """What the host asks of whoever delivers the inbox."""
-
-    async def commit(self, topic: str, partition: int, offset: int) -> None:
-        """Note that reading resumes at `offset`; refused silently where the partition belongs to somebody else now."""
-        ...
-
-    async def rewind(self, topic: str, partition: int, offset: int) -> None:
-        """Deliver again from `offset` on; may have to be asked again."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +68,9 @@ class _Seat:
     """One partition while it is ours."""
 
     unit: Unit
+    redelivery: Redelivery
     sent: list[asyncio.Future[Any]] = field(default_factory=list)
     saving: asyncio.Task[None] | None = None
-    rewinding: asyncio.Task[None] | None = None
     saved_at: float = field(default_factory=time.monotonic)
     tried_at: float = 0.0
 
@@ -99,7 +88,7 @@ class StepHost:
     ) -> None:
         self.step = step
         self.counters: Counter[str] = Counter()
-        """records, read_bytes, gaps, saves, saved_bytes, and what was refused, by reason."""
+        """records, read_bytes, gaps, lost, saves, saved_bytes, and what was refused, by reason."""
         self.saving_seconds = 0.0
         """Processor time of making checkpoints and handing them to the changelog's producer."""
         self._deployment, self._doors, self._pool, self._fail = deployment, doors, pool, fail
@@ -130,8 +119,7 @@ class StepHost:
             spent = {"process_seconds": time.process_time(), "saving_seconds": round(self.saving_seconds, 3)}
             done = dict(self.counters)  # without the checkpoint below, which is made however much it costs
             for seat in seats.values():
-                if seat.rewinding is not None:
-                    seat.rewinding.cancel()
+                seat.redelivery.cancel()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(asyncio.gather(*map(self._save_last, seats.values())), _LAST_SAVE_SECONDS)
             for partition in seats:
@@ -157,7 +145,7 @@ class StepHost:
             if saved is not None:
                 _log.error("records are gone unread", step=self.step.name, partition=partition, missing=first)
             unit.skip_to(first)
-        return _Seat(unit)
+        return _Seat(unit, Redelivery(unit, self._doors.log, self._block, self._consumer, self.counters))
 
     def _take_over(self, partition: int) -> tuple[str, tuple[int, int]]:
         log, inbox = self._doors.log, self.step.inbox
@@ -200,8 +188,7 @@ class StepHost:
                 end, log_id = await self._block(self._end_of, claim.topic, claim.partition)
                 seat.unit.learn_end(claim.topic, claim.partition, end, log_id)
             except GapError as gap:
-                if not await self._is_hole(seat, gap):
-                    self._rewind(seat, gap.want)
+                if not await seat.redelivery.heal(gap):
                     return
         self.counters["records"] += 1
         self.counters["read_bytes"] += len(record.value)
@@ -215,35 +202,6 @@ class StepHost:
             return log.ends(topic).get(partition, 0), log.log_id(topic)
         except MissingTopicError:
             return 0, NO_LOG
-
-    async def _is_hole(self, seat: _Seat, gap: GapError) -> bool:
-        """Whether the log itself lacks what is wanted; else delivery lost it."""
-        if seat.rewinding is not None and not seat.rewinding.done():
-            self.counters["refused"] += 1
-            return False
-        self.counters["gaps"] += 1
-        unit = seat.unit
-        there = await self._block(self._doors.log.read, self.step.inbox, unit.partition, gap.want, 1)
-        if not there or there[0].offset == gap.want:
-            return False
-        first, _ = await self._block(self._doors.log.bounds, self.step.inbox, unit.partition)
-        if first > gap.want:  # else markers of transactions: there was nothing to read
-            _log.error("records are gone unread", step=self.step.name, partition=unit.partition, up_to=first)
-        unit.skip_to(min(there[0].offset, gap.got))
-        return True
-
-    def _rewind(self, seat: _Seat, want: int) -> None:
-        if seat.rewinding is None or seat.rewinding.done():
-            _log.warning(
-                "delivery skipped records: going back", step=self.step.name, at=want, partition=seat.unit.partition
-            )
-            seat.rewinding = asyncio.create_task(self._keep_rewinding(seat, want))
-
-    async def _keep_rewinding(self, seat: _Seat, want: int) -> None:
-        """Records on their way undo a seek; so seek until the wanted one has come."""
-        while self._seats.get(seat.unit.partition) is seat and seat.unit.next_offset <= want:
-            await self._consumer.rewind(self.step.inbox, seat.unit.partition, want)
-            await asyncio.sleep(_REWIND_SECONDS)
 
     async def _keep_crash(self, seat: _Seat, error: PoisonError) -> None:
         await asyncio.gather(*seat.sent, return_exceptions=True)
@@ -277,7 +235,7 @@ class StepHost:
         except FencedError as error:  # this process was stopped for a while; the group will say so, too
             _log.warning("fenced", step=self.step.name, partition=seat.unit.partition, error=str(error))
             if self._seats.get(seat.unit.partition) is seat:
-                del self._seats[seat.unit.partition]
+                self._seats.pop(seat.unit.partition).redelivery.cancel()
         except Exception as error:  # noqa: BLE001 - an edge: a checkpoint that fails ends the process at a named place
             self._fail(error)
 
@@ -319,6 +277,13 @@ class StepHost:
                     await self._doors.writer.send(out)
                 for seat in self._seats.values():
                     self._consider_saving(seat)
+
+    async def look_for_lost(self) -> None:
+        """For as long as it runs: what was lost on its way is delivered again, also where nothing comes after it."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            for seat in list(self._seats.values()):
+                await seat.redelivery.look()
 
     def positions(self) -> dict[int, int]:
         """The next offset of every partition held. May be asked from another thread."""

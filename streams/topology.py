@@ -11,6 +11,7 @@ host reads and fences itself (faust tables would hold every state twice and reco
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ from streams.step_host import StepHost
 __all__ = ["Topology"]
 
 _PAUSE_SECONDS: Final = 0.1
+_ASK_SECONDS: Final = 1.0
 
 
 class Topology:
@@ -95,6 +97,13 @@ class Topology:
         await asyncio.sleep(_PAUSE_SECONDS)
         await consumer.seek(place, offset)
         consumer.resume_partitions({place})
+
+    async def delivered(self, topic: str, partition: int) -> int:
+        """What Faust has taken from its client; it may be in the agent's queue still, or dropped."""
+        with contextlib.suppress(KafkaError, asyncio.TimeoutError):  # the group is sharing out: it will be asked again
+            place = TP(self._settings.topic(topic), partition)
+            return await asyncio.wait_for(self.app.consumer.position(place), _ASK_SECONDS) or 0
+        return 0
 
     # -- Faust's side --------------------------------------------------------------------------------------------------
 

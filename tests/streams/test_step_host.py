@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from kafka_rig import Members, expected_totals, feed, make_toy_topics, totals_of, wait_until
+from kafka_rig import Members, be_agents_that_lose_ends, expected_totals, feed, make_toy_topics, totals_of, wait_until
 from topic_reading import read_all, unique
 
 from connectors.kafka_log import KafkaLog
@@ -32,6 +32,16 @@ def test_two_members_take_every_line_once(kafka_settings, log, tmp_path):
         feed(log, range(100))
         wait_until(lambda: told(log) == expected_totals(100), "all lines counted once")
         assert [members.stop(process) for process in list(members.running)] == [0, 0]
+
+
+def test_what_is_lost_of_a_topics_end_comes_all_the_same(kafka_settings, log, tmp_path):
+    """No record comes after it that would show the gap."""
+    feed(log, range(50))
+    with Members.of(kafka_settings, tmp_path / "log") as members:
+        member = members.start(program=be_agents_that_lose_ends)
+        wait_until(lambda: told(log) == expected_totals(50), "all lines counted once")
+        assert member.is_alive(), "the member's watch took it for stalled"
+    assert "going back" in (tmp_path / "log").read_text()
 
 
 @pytest.mark.parametrize("widened", [False, True])

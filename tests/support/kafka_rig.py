@@ -30,7 +30,7 @@ from models.audit import AuditEntry
 from streams.roles import Plan, serve_agents
 from streams.step_host import Deployment
 
-__all__ = ["Members", "expected_totals", "feed", "make_toy_topics", "totals_of"]
+__all__ = ["Members", "be_agents_that_lose_ends", "expected_totals", "feed", "make_toy_topics", "totals_of"]
 
 WAIT = 90.0
 _LATE_SECONDS = 0.02
@@ -84,6 +84,25 @@ def _lose_fetched() -> None:
         return {place: records for place, records in found.items() if chance.random() > _LOST}
 
     Fetcher.fetched_records = fetched_records
+
+
+def be_agents_that_lose_ends(settings: KafkaSettings, roles: Sequence[str], widened: bool, log_file: Path) -> None:
+    """The first two times that a partition's end is fetched, it is lost: no record after it shows the gap."""
+    fetched, lost = Fetcher.fetched_records, Counter[Any]()
+
+    async def fetched_records(self: Any, *args: Any, **options: Any) -> Any:
+        found = await fetched(self, *args, **options)
+        kept = {}
+        for place, records in found.items():
+            end = self._subscriptions.subscription.assignment.state_value(place).highwater
+            if records[-1].offset + 1 < end or lost[place] == 2:
+                kept[place] = records
+            else:
+                lost[place] += 1
+        return kept
+
+    Fetcher.fetched_records = fetched_records
+    be_agents(settings, roles, widened, log_file)
 
 
 class Members:
