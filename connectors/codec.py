@@ -14,10 +14,15 @@ from connectors.ports import Record
 from models.contracts import CONTRACTS
 from models.errors import ContractError, NewerVersionError
 from models.event import Contract, Event, Position
+from models.log import LogBatch
+from models.template import TemplateCounts
 
 __all__ = ["decode", "decode_record", "encode"]
 
 _ENVELOPE = frozenset(("v", "type", "id", "at", "cause", "cid", "key", "region", "run", "data"))
+_PLAIN = frozenset((LogBatch.TYPE, TemplateCounts.TYPE))
+"""The bulk of all bytes. These hold texts, integers and models of such, nothing that orjson and pydantic write
+differently (as floats, times, bytes): orjson takes a third of the time."""
 _TEXTS = ("id", "cause", "cid", "key", "region", "run")
 
 
@@ -25,21 +30,24 @@ def encode(event: Event[Any]) -> bytes:
     """The event as one line of JSON. The payload's bytes are pydantic's: field order as declared, so equal events have
     equal bytes.
     """
-    head: bytes = orjson.dumps(
-        {
-            "v": event.data.VERSION,
-            "type": event.data.TYPE,
-            "id": event.id,
-            "at": event.at,
-            "cause": event.cause,
-            "cid": event.cid,
-            "key": event.key,
-            "region": event.region,
-            "run": event.run,
-        }
-    )
+    head = {
+        "v": event.data.VERSION,
+        "type": event.data.TYPE,
+        "id": event.id,
+        "at": event.at,
+        "cause": event.cause,
+        "cid": event.cid,
+        "key": event.key,
+        "region": event.region,
+        "run": event.run,
+    }
+    if event.data.TYPE in _PLAIN:
+        try:
+            return orjson.dumps(head | {"data": event.data}, default=vars)
+        except orjson.JSONEncodeError:  # an integer beyond 64 bits, which pydantic can write
+            pass
     body: str = event.data.model_dump_json()
-    return head[:-1] + b',"data":' + body.encode() + b"}"
+    return orjson.dumps(head)[:-1] + b',"data":' + body.encode() + b"}"
 
 
 def decode(value: bytes, logged_at: int = 0, position: Position | None = None) -> Event[Any]:

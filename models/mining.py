@@ -11,14 +11,14 @@ canonical line itself is the key, not a hash of it: two lines share a key exactl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.canonical import canonical_lines
 from models.errors import ContractError
-from models.event import digest
+from models.event import Model, digest
 from models.log import LogBatch, Severity
 from models.redaction import redact
 from models.severity import own_severity
@@ -35,6 +35,7 @@ _MAX_MS: Final = 1 << 53  # the year 287396; beyond it milliseconds are no longe
 _LEVELS: Final = frozenset(int(level) for level in Severity)
 
 _I64 = NDArray[np.int64]
+_M = TypeVar("_M", bound=Model)
 
 
 def template_of(canonical: bytes, severity: int = Severity.UNKNOWN) -> Template:
@@ -71,13 +72,17 @@ class Miner:
 
     def mine(self, batch: LogBatch, position: BatchPointer) -> TemplateCounts:
         """Count the batch. Raises ContractError where its columns do not fit each other."""
-        # model_construct skips validation: all of it was made here, from columns that are checked below.
-        return TemplateCounts.model_construct(
+        # Nothing is validated: all of it was made here, from columns that are checked below.
+        return _unchecked(
+            TemplateCounts,
             rules_version=RULES_VERSION,
             input=position,
             sources=tuple(
-                CoveredSource.model_construct(
-                    source_id=source.source_id, covered_until=source.covered_until, services=source.services
+                _unchecked(
+                    CoveredSource,
+                    source_id=source.source_id,
+                    covered_until=source.covered_until,
+                    services=source.services,
                 )
                 for source in batch.sources
             ),
@@ -86,85 +91,106 @@ class Miner:
         )
 
     def _sections(self, batch: LogBatch) -> tuple[Section, ...]:
-        service_of_line, bucket_of_line = _columns(batch)
+        service_of_line, bucket_of_line, levels = _columns(batch)
         if not batch.lines:
             return ()
         lines = canonical_lines(batch.messages.encode("utf-8", "surrogatepass"))
         if len(lines) != batch.lines:
             raise ContractError("bad_columns", f"{batch.lines} timestamps for {len(lines)} messages: give one each")
-        rows = _count(service_of_line, self._numbers(lines, batch.severity), bucket_of_line)
-        borders = np.searchsorted(rows[0], np.arange(len(batch.services) + 1)).tolist()
-        columns = [column.tolist() for column in rows[1:]]
+        number_of_line = self._numbers(lines, levels)
+        first_line, n = _count(service_of_line, number_of_line, bucket_of_line)
+        service = service_of_line[first_line]
+        borders = [0, *(np.flatnonzero(service[1:] != service[:-1]) + 1).tolist(), len(service)]
+        columns = [
+            column.tolist() for column in (number_of_line[first_line], bucket_of_line[first_line], n, first_line)
+        ]
         return tuple(
-            _section(service, self._templates, *(column[start:end] for column in columns))
-            for service, start, end in zip(batch.services, borders, borders[1:], strict=False)
-            if start < end
+            _section(batch.services[index], self._templates, *[column[start:end] for column in columns])
+            for index, start, end in zip(service[borders[:-1]].tolist(), borders, borders[1:], strict=False)
         )
 
-    def _numbers(self, lines: list[bytes], severity: Sequence[int]) -> _I64:
+    def _numbers(self, lines: list[bytes], levels: int | Sequence[int]) -> _I64:
         """The number of each line's template: equal for equal templates, whatever their lines."""
         if self._held > self._max_bytes:
             self._forget()
-        if len(levels := set(severity)) == 1:  # the usual batch: a fifth faster than asking a table for each line
-            numbers = [*map(self._number_of_line[levels.pop()].get, lines)]
-        else:
-            numbers = [self._number_of_line[level].get(line) for level, line in zip(severity, lines, strict=True)]
-        if None in numbers:
-            numbers = [
-                self._learn(line, level) if number is None else number
-                for number, line, level in zip(numbers, lines, severity, strict=True)
-            ]
-        return np.array(numbers, np.int64)
+        try:
+            return self._known(lines, levels)
+        except KeyError:
+            for level in {levels} if isinstance(levels, int) else set(levels):
+                for line in self._new_lines(lines, levels, level):
+                    self._learn(line, level)
+        return self._known(lines, levels)
 
-    def _learn(self, line: bytes, severity: int) -> int:
-        known = self._number_of_line[severity].get(line)
-        if known is not None:  # an earlier line of this batch
-            return known
+    def _known(self, lines: list[bytes], levels: int | Sequence[int]) -> _I64:
+        """Raises KeyError where a line is not remembered."""
+        known = self._number_of_line
+        if isinstance(levels, int):
+            return np.fromiter(map(known[levels].__getitem__, lines), np.int64, len(lines))
+        numbers = (known[level][line] for level, line in zip(levels, lines, strict=True))
+        return np.fromiter(numbers, np.int64, len(lines))
+
+    def _new_lines(self, lines: list[bytes], levels: int | Sequence[int], level: int) -> set[bytes]:
+        """The lines of that level which are not remembered."""
+        if not isinstance(levels, int):
+            lines = [line for line, other in zip(lines, levels, strict=True) if other == level]
+        return set(lines).difference(self._number_of_line[level])
+
+    def _learn(self, line: bytes, severity: int) -> None:
         template = template_of(line, severity)
         number = self._number_of_id.setdefault(template.id, len(self._templates))
         if number == len(self._templates):
             self._templates.append(template)
         self._number_of_line[severity][line] = number
         self._held += 2 * len(line) + _ENTRY_BYTES
-        return number
 
 
-def _columns(batch: LogBatch) -> tuple[_I64, _I64]:
-    """Service index and 10 s bucket of each line; all columns are checked."""
+def _columns(batch: LogBatch) -> tuple[_I64, _I64, int | Sequence[int]]:
+    """Service index and 10 s bucket of each line, and its severity or the one of all; all columns are checked."""
     if not len(batch.service_index) == len(batch.severity) == batch.lines:
         raise ContractError("bad_columns", "service_index, timestamps and severity need one item a line each")
     if len(set(batch.services)) < len(batch.services):
         raise ContractError("bad_columns", "services: name each service once")
-    if not _LEVELS.issuperset(batch.severity):
+    levels: int | Sequence[int] = batch.severity
+    if batch.lines and batch.severity.count(batch.severity[0]) == batch.lines:  # the usual batch
+        levels = batch.severity[0]
+    if not _LEVELS.issuperset((levels,) if isinstance(levels, int) else levels):
         raise ContractError("bad_columns", f"severity must be 0..{max(Severity)}")
     try:
-        services = np.array(batch.service_index, np.int64)
-        times = np.array(batch.timestamps, np.int64)
+        services = np.fromiter(batch.service_index, np.int64, batch.lines)
+        times = np.fromiter(batch.timestamps, np.int64, batch.lines)
     except (OverflowError, ValueError) as error:
         raise ContractError("bad_columns", f"indices and timestamps must fit 64 bits: {error}") from error
     if batch.lines and not (services.min() >= 0 and services.max() < len(batch.services)):
         raise ContractError("bad_columns", f"service_index must be 0..{len(batch.services) - 1}, an index of services")
     if batch.lines and not (times.min() > -_MAX_MS and times.max() < _MAX_MS):
         raise ContractError("bad_columns", "timestamps must be ms since the epoch, within ±2^53")
-    return services, times // BUCKET_MS
+    return services, times // BUCKET_MS, levels
 
 
-def _count(service: _I64, number: _I64, bucket: _I64) -> tuple[_I64, _I64, _I64, _I64, _I64]:
-    """Distinct (service, number, bucket) with their lines: service, number, bucket, n, first line; by service, then by
-    first line. The numbers themselves depend on keys, so they must not order anything.
+def _count(service: _I64, number: _I64, bucket: _I64) -> tuple[_I64, _I64]:
+    """The first line of each distinct (service, number, bucket), and how many have the same; by service, then by first
+    line. The numbers themselves depend on keys, so they must not order anything.
     """
-    low, high = int(bucket.min()), int(bucket.max())
-    if high - low < len(bucket):
-        values, rank = np.arange(low, high + 1), bucket - low
-    else:  # scattered times: ranks keep the cells small
-        values, rank = np.unique(bucket, return_inverse=True)
-    numbers = int(number.max()) + 1
-    cells = (service * numbers + number) * len(values) + rank
-    cell, first_line, n = np.unique(cells, return_index=True, return_counts=True)
-    pair, rank = np.divmod(cell, len(values))
-    service, number = np.divmod(pair, numbers)
-    order = np.lexsort((first_line, service))
-    return service[order], number[order], values[rank[order]], n[order], first_line[order]
+    # numpy sorts integers of 8 and 16 bits by radix: half the time of np.unique on one column of 64 bits.
+    services = _narrow(service)
+    columns = (_narrow(bucket - bucket.min()), _narrow(number), services)
+    order = np.lexsort(columns)
+    begins = np.zeros(len(order), np.bool_)
+    begins[0] = True
+    for column in columns:
+        ordered = column[order]
+        begins[1:] |= ordered[1:] != ordered[:-1]
+    places = np.flatnonzero(begins)
+    n_of_line = np.zeros(len(order), np.int64)
+    n_of_line[order[places]] = np.diff(places, append=len(order))  # equal ones are in the order of their lines
+    first_line = np.flatnonzero(n_of_line)
+    first_line = first_line[np.argsort(services[first_line], kind="stable")]
+    return first_line, n_of_line[first_line]
+
+
+def _narrow(column: _I64) -> NDArray[np.integer]:
+    """Numbers from 0 on in the smallest integers that hold them."""
+    return column.astype(np.min_scalar_type(int(column.max())))
 
 
 def _section(
@@ -175,14 +201,30 @@ def _section(
     n: list[int],
     first_line: list[int],
 ) -> Section:
-    places = {number: place for place, number in enumerate(dict.fromkeys(number))}
-    return Section.model_construct(
+    distinct = dict.fromkeys(number)
+    if len(distinct) == len(number):  # the usual section: one bucket, so each template once
+        template = list(range(len(number)))
+    else:
+        places = {number: place for place, number in enumerate(distinct)}
+        template = [places[number] for number in number]
+    return _unchecked(
+        Section,
         service=service,
-        templates=tuple(templates[number] for number in places),
-        template=[places[number] for number in number],
+        templates=tuple(map(templates.__getitem__, distinct)),
+        template=template,
         bucket=bucket,
         n=n,
         first_line=first_line,
         lines=sum(n),
         overflow=0,
     )
+
+
+def _unchecked(kind: type[_M], **fields: object) -> _M:
+    """`kind.model_construct` of all fields, in their order: without looking for aliases and defaults, 1 µs of 3."""
+    model = kind.__new__(kind)
+    object.__setattr__(model, "__dict__", fields)
+    object.__setattr__(model, "__pydantic_fields_set__", set(fields))
+    object.__setattr__(model, "__pydantic_extra__", None)
+    object.__setattr__(model, "__pydantic_private__", None)
+    return model

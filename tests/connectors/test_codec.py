@@ -6,14 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.codec import decode, encode
 from models.contracts import CONTRACTS
 from models.errors import ContractError
 from models.event import Cause, Event, Position
+from models.log import LogBatch, SourceRange
 from models.signal import Tick
+from models.template import BatchPointer, CoveredSource, Section, Template, TemplateCounts
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
@@ -82,6 +84,56 @@ def test_golden_bytes_of_each_version_of_every_contract_are_read_and_the_newest_
             assert event.type == name
             if version == contract.VERSION:
                 assert encode(event) == value, name
+
+
+TEXT = st.text(max_size=20) | st.sampled_from(['"\\/', "\x00\x1f\x7f\x80", "\b\f\n\r\t", "\u2028\ufeff\uffff", "😀é٣"])
+INTEGER = st.integers() | st.sampled_from([-(2**63), 2**63 - 1, 2**64 - 1, 2**64])
+COLUMN = st.lists(INTEGER, max_size=5)
+TEXTS = st.lists(TEXT, max_size=3).map(tuple)
+BULK = st.one_of(
+    st.builds(
+        LogBatch,
+        sources=st.tuples(
+            st.builds(
+                SourceRange, source_id=TEXT, cursor_from=TEXT, cursor_to=TEXT, covered_until=INTEGER, services=TEXTS
+            )
+        ),
+        services=TEXTS,
+        service_index=COLUMN,
+        timestamps=COLUMN,
+        severity=COLUMN,
+        messages=TEXT,
+        event_ids=st.none() | st.lists(TEXT, max_size=3),
+        dropped=st.dictionaries(TEXT, INTEGER, max_size=3),
+    ),
+    st.builds(
+        TemplateCounts,
+        rules_version=INTEGER,
+        input=st.builds(BatchPointer, topic=TEXT, partition=INTEGER, offset=INTEGER),
+        sources=st.tuples(st.builds(CoveredSource, source_id=TEXT, covered_until=INTEGER, services=TEXTS)),
+        sections=st.tuples(
+            st.builds(
+                Section,
+                service=TEXT,
+                templates=st.tuples(st.builds(Template, id=TEXT, text=TEXT, severity=INTEGER)),
+                template=COLUMN,
+                bucket=COLUMN,
+                n=COLUMN,
+                first_line=COLUMN,
+                lines=INTEGER,
+            )
+        ),
+        dropped=st.dictionaries(TEXT, INTEGER, max_size=3),
+    ),
+)
+
+
+@given(BULK, TEXT)
+@settings(max_examples=300, deadline=None)
+def test_the_payloads_bytes_are_pydantics_whoever_writes_them(data, key):
+    value = encode(Event(id="i", at=5, key=key, data=data))
+    assert value.endswith(b',"data":' + data.model_dump_json().encode() + b"}")
+    assert json.loads(value)["key"] == key
 
 
 def test_a_cause_is_read_back():

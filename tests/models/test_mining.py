@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from models.canonical import canonical_line
 from models.errors import ContractError
 from models.log import LogBatch, Severity, SourceRange
-from models.mining import Miner, template_of
+from models.mining import Miner, _count, template_of
 from models.template import BatchPointer, CoveredSource, TemplateCounts
 
 POSITION = BatchPointer(topic="logs", partition=3, offset=17)
@@ -90,6 +91,34 @@ def test_every_line_is_counted_once_under_its_own_template_service_and_bucket(ro
             line, service, severity, ms = rows[first]
             assert (batch.services[service], ms // 10_000) == (section.service, bucket)
             assert template_of(canonical_line(line).encode(), severity) == section.templates[template]
+
+
+NUMBERS = st.sampled_from([0, 1, 2, 255, 256, 65_536, 2**40])
+CELLS = st.tuples(NUMBERS, NUMBERS, st.sampled_from([-(2**39), -1, 0, 1, 300, 2**39]))
+
+
+@given(st.lists(CELLS, min_size=1, max_size=60))
+@settings(max_examples=200, deadline=None)
+def test_lines_are_counted_as_a_dict_counts_them_however_large_their_numbers(rows):
+    first_line, n = _count(*np.array(rows, np.int64).T)
+    lines = Counter(rows)
+    firsts = sorted((rows.index(cell) for cell in lines), key=lambda line: (rows[line][0], line))
+    assert first_line.tolist() == firsts
+    assert n.tolist() == [lines[rows[line]] for line in firsts]
+
+
+@given(ROWS)
+@settings(max_examples=50, deadline=None)
+def test_counts_are_models_as_pydantic_makes_them(rows):
+    made = Miner().mine(batch_of(rows), POSITION)
+    checked = TemplateCounts.model_validate(made.model_dump())
+    assert made == checked
+    parts = zip((*made.sources, *made.sections), (*checked.sources, *checked.sections), strict=True)
+    for one, other in ((made, checked), *parts):
+        assert list(vars(one)) == list(vars(other)) == list(type(one).model_fields)
+        assert one.model_fields_set == other.model_fields_set
+        assert one.model_copy() == other.model_copy()
+        assert repr(one) == repr(other)
 
 
 @given(ROWS, ROWS, st.integers(1, 7))
