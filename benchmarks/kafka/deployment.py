@@ -33,8 +33,8 @@ _ROLES: Final = ("mine", "detect", "respond")
 class Deployed:
     """A deployment on a broker: one prefix. A context manager: processes still running are stopped at its end."""
 
-    def __init__(self, settings: KafkaSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: KafkaSettings, partitions: int = PARTITIONS) -> None:
+        self.settings, self._partitions = settings, partitions
         self.log = KafkaLog(settings, "bench")
         self._folder = tempfile.TemporaryDirectory(prefix="foreshock-bench-")
         self._running: list[subprocess.Popen[bytes]] = []
@@ -53,7 +53,7 @@ class Deployed:
         """Delete every topic but those of `keep`, and all groups, and make them again: nothing has been read yet."""
         kept = {self.settings.topic(name) for name in keep}
         admin = open_admin(self.settings)
-        plans = plan(self.settings, PARTITIONS)
+        plans = plan(self.settings, self._partitions)
         names = [each.name for each in plans if each.name not in kept]
         there = set(admin.list_topics())
         admin.delete_topics([name for name in names if name in there])
@@ -72,7 +72,7 @@ class Deployed:
         environment = {
             **os.environ,
             "FORESHOCK_KAFKA__PREFIX": self.settings.prefix,
-            "FORESHOCK_PARTITIONS": str(PARTITIONS),
+            "FORESHOCK_PARTITIONS": str(self._partitions),
             "FORESHOCK_DATA": str(self.folder / f"data-{name}"),
         }
         with (self.folder / f"{name}.log").open("ab") as log:

@@ -17,7 +17,6 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.kafka.lines import PARTITIONS
 from connectors.codec import encode
 from connectors.ports import Outbound
 from models.canonical import canonical_line
@@ -27,8 +26,10 @@ from models.template import BUCKET_MS, BatchPointer, CoveredSource, Section, Tem
 from models.template_rules import RULES_VERSION
 from models.topics import partition_of
 
-__all__ = ["BURST_LINES", "LINES_A_SECOND", "SERVICES", "TEMPLATES", "history", "service_name"]
+__all__ = ["BURST_LINES", "LINES_A_SECOND", "PARTITIONS", "SERVICES", "TEMPLATES", "history", "service_name"]
 
+PARTITIONS: Final = 8
+"""At 100,000 lines a second a batch of 2,000 lines is then full within the 200 ms that lines wait at most."""
 SERVICES: Final = 1_000
 TEMPLATES: Final = 100
 LINES_A_SECOND: Final = 100

@@ -25,7 +25,7 @@ from kafka import KafkaConsumer
 
 from benchmarks.kafka.contender import Bench, cpu_seconds, shared_cores
 from benchmarks.kafka.deployment import Deployed
-from benchmarks.kafka.fleet import LINES_A_SECOND, SERVICES, TEMPLATES, history
+from benchmarks.kafka.fleet import LINES_A_SECOND, PARTITIONS, SERVICES, TEMPLATES, history
 from benchmarks.table import Row
 from connectors.codec import decode, decode_record
 from connectors.kafka_clients import consumer_options
@@ -44,7 +44,7 @@ _MINUTE_BUCKETS: Final = 6
 _BURSTS: Final = 60
 _EVERY_SECONDS: Final = 1.0
 _SETTLE_SECONDS: Final = 15.0
-_AHEAD_SECONDS: Final = 110.0
+_AHEAD_SECONDS: Final = 80.0
 """History is fed for so long ahead of time, and read by then: the file's lines follow it without a gap."""
 _RESTART_SECONDS: Final = 90.0
 _REQUIRED_SECONDS: Final = 1.5
@@ -72,7 +72,7 @@ def run(bench: Bench) -> list[Row]:
 def _run(bench: Bench) -> list[Row]:
     settings = KafkaSettings(bootstrap_servers=(bench.broker,), prefix="fleet-")
     services, bursts = SERVICES // bench.shrink, max(_BURSTS // bench.shrink, 3)
-    with Deployed(settings) as deployed:
+    with Deployed(settings, PARTITIONS) as deployed:
         deployed.renew(keep=())
         path = deployed.folder / "fleet.log"
         path.touch()

@@ -41,6 +41,8 @@ _FRAMEWORKS: Final = 5.0
 
 _WARM = LinesTopic("warm-", tiles=100)
 _SHORT = LinesTopic("short-", tiles=20)
+_TINY = LinesTopic("tiny-", tiles=2)
+"""For those that make a message or a table entry of each line: they take minutes for what the others do in a second."""
 _COLD = LinesTopic("cold-", tiles=30, unseen_lines=0.01)
 _COLD_WORDS = LinesTopic("words-", tiles=10, unseen_words=0.01)
 
@@ -72,7 +74,7 @@ def run(bench: Bench) -> list[Row]:
     systems = load()
     fields: dict[str, _Field] = {}
     try:
-        for each in (_WARM, _SHORT, _COLD, _COLD_WORDS):
+        for each in (_WARM, _SHORT, _TINY, _COLD, _COLD_WORDS):
             topic = each._replace(tiles=max(each.tiles // bench.shrink, 1))
             settings = KafkaSettings(bootstrap_servers=(bench.broker,), prefix=topic.prefix)
             fields[topic.prefix] = _Field(Deployed(settings), fill(topic, settings, systems))
@@ -84,7 +86,8 @@ def run(bench: Bench) -> list[Row]:
 
 
 def _turns(fields: Mapping[str, _Field]) -> dict[str, Turn]:
-    warm, short, cold, words = (fields[each.prefix] for each in (_WARM, _SHORT, _COLD, _COLD_WORDS))
+    chosen = (_WARM, _SHORT, _TINY, _COLD, _COLD_WORDS)
+    warm, short, tiny, cold, words = (fields[each.prefix] for each in chosen)
     turns: dict[str, Turn] = {
         ROLE: partial(_role, warm),
         HOST_FLOOR: partial(_host_floor, warm),
@@ -96,8 +99,8 @@ def _turns(fields: Mapping[str, _Field]) -> dict[str, Turn]:
         "drain3 by hand": partial(_loop, short, "confluent", "drain3"),
         "drain3 by hand, bare": partial(_loop, short, "confluent", "drain3-bare"),
         "quix-streams": partial(_quix, short, "batches"),
-        "quix-streams, a message a line": partial(_quix, short, "lines"),
-        "plain Faust, a line at a time": partial(_faust, short),
+        "quix-streams, a message a line": partial(_quix, tiny, "lines"),
+        "plain Faust, a line at a time": partial(_faust, tiny),
         f"{ROLE}, 1% of lines with a new word": partial(_role, cold),
         f"{ROLE}, 1% of words new": partial(_role, words),
     }
