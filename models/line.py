@@ -1,28 +1,29 @@
 """Log lines as columns. In: whole lines as bytes, what is known of their source. Out: messages, times, severities.
 
 Plain text and JSON lines may be mixed. Of plain text the timestamp at its start is cut off, and nothing else; a JSON
-line gives its message, time, severity and service by their usual names (models/json_line.py).
+line gives its message, time, severity and service by their usual names (models/json_line.py, models/json_columns.py).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.json_line import read_json_line
-from models.log import MAX_MESSAGE_BYTES, NEWLINE_IN_MESSAGE, Severity
+from models.json_columns import JsonColumns, ServiceTable
+from models.log import MAX_MESSAGE_BYTES, Severity
 from models.timestamp import Zone, read_timestamp, utc
-from models.timestamp_columns import PAD, Shape
+from models.timestamp_columns import MAX_SHAPES, PAD, Shape
 
 __all__ = [
     "FUTURE_MS",
     "LineMemory",
     "LineRules",
     "Lines",
+    "OwnServices",
     "control_ratio",
     "cut_message",
     "decode_lines",
@@ -33,10 +34,7 @@ FUTURE_MS = 3_600_000
 """A line that claims to be further ahead of its reference than this is given the reference's time instead."""
 _BINARY_RATIO = 0.3
 _CONTROL = bytes(sorted({*range(32), 127} - {*b"\t\n\r\x1b\x08\x0c"}))
-_MAX_SHAPES = 8
-"""Notations tried on a block, and kept for the next one; lines beyond them are read one by one."""
 _BLANKS = b" \t"
-_NEWLINE = NEWLINE_IN_MESSAGE.encode()
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -52,11 +50,19 @@ class LineRules(NamedTuple):
 @dataclass(slots=True)
 class LineMemory:
     """What one source's lines leave for the next ones: the last line's time (ms; -1 before any), and, only to be
-    fast, the notations met.
+    fast, the notations and the services met.
     """
 
     last: int = -1
     shapes: list[Shape] = field(default_factory=list)
+    services: ServiceTable = field(default_factory=ServiceTable)
+
+
+class OwnServices(NamedTuple):
+    """The services that lines name themselves: line i's is `names[places[i]]`; `names[0]` is "": none."""
+
+    names: list[str]
+    places: NDArray[np.int64]
 
 
 class Lines(NamedTuple):
@@ -71,7 +77,7 @@ class Lines(NamedTuple):
     times: NDArray[np.int64]
     ends: NDArray[np.int64]
     severity: list[int] | None
-    services: list[str] | None
+    services: OwnServices | None
     dropped: dict[int, str]
     truncated: list[int]
     future: list[int]
@@ -99,7 +105,9 @@ def decode_lines(block: bytes, rules: LineRules, memory: LineMemory) -> Lines:
         _repair(block, lines, counts)
     work = _Work(data, starts, lines, rules, len(lines))
     work.todo[list(dropped)] = False
-    work.read_json(counts)
+    if memory.services.full:
+        memory.services = ServiceTable()
+    work.read_json(memory.services, counts)
     work.read_plain(memory.shapes)
     future = np.flatnonzero(work.times > rules.reference + FUTURE_MS).tolist()
     work.times[future] = rules.reference
@@ -138,25 +146,33 @@ class _Work:
         self.times = np.full(size, -1, dtype=np.int64)
         self.todo = np.ones(size, dtype=np.bool_)
         self.severity: list[int] | None = None
-        self.services: list[str] | None = None
+        self.services: OwnServices | None = None
 
-    def read_json(self, counts: Counter[str]) -> None:
+    def read_json(self, table: ServiceTable, counts: Counter[str]) -> None:
         """Lines that are a JSON object with a message."""
-        for i in np.flatnonzero((self.data[self.starts] == 0x7B) & self.todo).tolist():
-            found = read_json_line(self.lines[i], self.rules.reference, self.rules.zone)
-            if found is None:
-                continue
-            self.todo[i] = False
-            counts["json"] += 1
-            self.lines[i] = found.message.replace(b"\r\n", b"\n").rstrip(b"\n").replace(b"\n", _NEWLINE)
-            if found.ms is not None:
-                self.times[i] = found.ms
-            if found.severity:
-                self._set_severity(i, found.severity)
-            if found.service:
-                if self.services is None:
-                    self.services = [""] * len(self.lines)
-                self.services[i] = found.service
+        rows = np.flatnonzero((self.data[self.starts] == 0x7B) & self.todo)
+        if not len(rows):
+            return
+        lines = self.lines if len(rows) == len(self.lines) else [self.lines[i] for i in rows.tolist()]
+        found = JsonColumns(lines, table, self.rules.reference, self.rules.zone)
+        read = np.array([message is not None for message in found.messages])
+        if lines is self.lines and read.all():
+            self.lines[:] = cast("list[bytes]", found.messages)
+        else:
+            for i, message in zip(rows.tolist(), found.messages, strict=True):
+                if message is not None:
+                    self.lines[i] = message
+        counts["json"] += int(read.sum())
+        self.todo[rows] = ~read
+        self.times[rows] = found.ms
+        if found.severity.any():
+            severity = np.zeros(len(self.lines), dtype=np.int64)
+            severity[rows] = found.severity
+            self.severity = severity.tolist()
+        if found.service.any():
+            places = np.zeros(len(self.lines), dtype=np.int64)
+            places[rows] = found.service
+            self.services = OwnServices(table.names, places)
 
     def read_plain(self, shapes: list[Shape]) -> None:
         """The rest, by the notations in `shapes` and those found on the way; new ones are added to it."""
@@ -169,10 +185,10 @@ class _Work:
             if not self.todo[i]:
                 continue
             found = self._one(i)
-            if found is not None and new < _MAX_SHAPES:
+            if found is not None and new < MAX_SHAPES:
                 new += 1
                 shapes.insert(0, found)
-                del shapes[_MAX_SHAPES:]
+                del shapes[MAX_SHAPES:]
                 self._by_shape(found)
 
     def _by_shape(self, shape: Shape) -> bool:

@@ -1,4 +1,4 @@
-"""Event times of many lines at once. In: whole lines as one array of bytes. Out: columns of times.
+"""Event times of many lines at once. In: whole lines as one array of bytes, or texts of times. Out: columns of times.
 
 A log file keeps to one or two notations. `Shape.of` takes the notation from a line that models/timestamp.py has read:
 which bytes are digits, which are a name, which are fixed. `Shape.read` checks that against all lines and computes their
@@ -7,21 +7,24 @@ times column by column. A line that does not fit is left to `read_timestamp`; on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.timestamp import DAY_MS, MONTHS, WEEKDAYS, Stamp, Zone, utc, zone_offset
+from models.timestamp import DAY_MS, MONTHS, WEEKDAYS, Stamp, Zone, parse_timestamp, read_timestamp, utc, zone_offset
 
-__all__ = ["PAD", "Reading", "Shape"]
+__all__ = ["MAX_SHAPES", "PAD", "Reading", "Shape", "parse_timestamps"]
 
 Int64s = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 PAD = 256
 """Bytes that must follow the last line in the array given to `Shape.read`, so that no head reaches beyond it."""
 
+MAX_SHAPES = 8
+"""Notations tried on a block; what is in others is read one by one."""
 _QUARTER_MS = 900_000
 _LENGTHS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31], dtype=np.int64)
 _NUMBERS = "YymdHMSfiex"
@@ -180,6 +183,65 @@ class Shape:
         at = self.names[name]
         wide = heads[:, at : at + 3].astype(np.int64)
         return np.asarray((wide[:, 0] << 16) | (wide[:, 1] << 8) | wide[:, 2])
+
+
+def parse_timestamps(values: Sequence[object], reference: int, zone: Zone = utc) -> Int64s:
+    """The times (ms) in a field of many JSON lines, each as `parse_timestamp` reads it; -1 where it finds none."""
+    kinds = set(map(type, values))
+    if kinds == {str}:
+        return _parse_texts(cast("Sequence[str]", values), reference, zone)
+    if kinds == {int} or kinds == {float}:
+        return _parse_epochs(values)
+    return _parse_each(values, reference, zone)
+
+
+def _parse_texts(texts: Sequence[str], reference: int, zone: Zone) -> Int64s:
+    """By the notations of the first that are left, each tried on all others; then one by one."""
+    block = "\n".join(texts).encode("utf-8", "replace") + b"\n"
+    data = np.frombuffer(block + bytes(PAD), np.uint8)
+    starts = np.concatenate((np.zeros(1, dtype=np.int64), np.flatnonzero(data == 10)[:-1] + 1))
+    if len(starts) != len(texts):
+        return _parse_each(texts, reference, zone)
+    ms = np.full(len(texts), -1, dtype=np.int64)
+    todo = np.arange(len(texts))
+    for _ in range(MAX_SHAPES):
+        if not len(todo):
+            return ms
+        first, todo = int(todo[0]), todo[1:]
+        ms[first : first + 1] = _parse_each(texts[first : first + 1], reference, zone)
+        shape = _shape_of(texts[first], int(ms[first]), reference, zone)
+        if shape is None:
+            continue
+        settled, found, _ = shape.read(data, starts[todo], reference, zone)
+        ms[todo[settled]] = found
+        if "S" in shape.fields:  # parse_timestamp takes a 60th second in some notations only
+            settled = settled & (data[starts[todo] + shape.fields["S"][0]] != ord("6"))
+        todo = todo[~settled]
+    ms[todo] = _parse_each([texts[i] for i in todo.tolist()], reference, zone)
+    return ms
+
+
+def _shape_of(text: str, ms: int, reference: int, zone: Zone) -> Shape | None:
+    """The shape of a text that is a time and nothing else."""
+    line = text.encode("utf-8", "replace")
+    stamp = read_timestamp(line, reference, zone)
+    if stamp is None or stamp.ms != ms or stamp.match is None or not stamp.cut or stamp.match.end() < len(line):
+        return None
+    return Shape.of(line, stamp)
+
+
+def _parse_epochs(values: Sequence[object]) -> Int64s:
+    """Epochs in seconds or milliseconds, all of one type, by the rules of `epoch_ms`; others one by one."""
+    numbers = np.array(values)
+    if numbers.dtype.kind not in "if" or not ((numbers > 0) & (numbers < 1e14)).all():
+        return _parse_each(values, 0, utc)
+    whole = np.rint(np.where(numbers < 1e11, numbers * 1_000, np.floor(numbers)))
+    return np.asarray(whole, dtype=np.int64)
+
+
+def _parse_each(values: Sequence[object], reference: int, zone: Zone) -> Int64s:
+    found = (parse_timestamp(value, reference, zone) for value in values)
+    return np.array([-1 if ms is None else ms for ms in found], dtype=np.int64)
 
 
 def _guard(head: bytes, zone_may_follow: bool, fraction_may_follow: bool) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.batcher import Batcher
@@ -15,8 +18,12 @@ from connectors.feed import Feed, steady_newest
 from connectors.files import FileTail
 from connectors.line_splitter import MAX_LINE_BYTES, LineSplitter
 from connectors.ports import Outbound
+from models import json_columns
+from models.json_line import JsonLine, read_json_line
+from models.line import cut_message
 from models.log import MAX_BATCH_LINES
 from models.timestamp import utc
+from models.topics import partition_of
 
 HOUR = 3_600_000
 
@@ -69,6 +76,61 @@ def test_one_batch_may_hold_several_sources_and_services(tmp_path: Path) -> None
 def test_an_empty_message_is_still_a_line(tmp_path: Path) -> None:
     (batch,) = (decode(out.value).data for out in batch_up([feed_of(tmp_path / "a.log", "2020-01-01 00:00:07\n")]))
     assert (batch.lines, batch.messages) == (1, "")
+
+
+BATCHED = st.lists(
+    st.one_of(
+        st.builds(lambda n, m: b'{"message":"m %d","app":"a%d"}' % (m, n), st.integers(0, 9), st.integers(0, 99)),
+        st.builds(lambda n: b'{"message":"n","level":%d}' % n, st.integers(0, 7)),
+        st.sampled_from([b"plain", b"", b"\0\1\2\3" * 9, b'{"message":"x","app":"shop"}']),
+        st.just(b'{"message":"' + b"long " * 2_000 + b'","app":"a1"}'),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(BATCHED, st.lists(st.integers(1, 12), max_size=6), st.integers(1, 4), st.booleans(), st.sampled_from([2, 99]))
+def test_a_partition_gets_the_lines_of_its_services_in_order_and_their_names_as_they_come(
+    lines: list[bytes], sizes: list[int], partitions: int, flushing: bool, most: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_columns, "_MAX_SPELLINGS", most)
+        path = Path(folder) / "a.log"
+        path.touch()
+        feed, offset = Feed(FileTail(str(path), once=True), "shop", utc), 0
+        for start in range(0, len(lines), 7):
+            data = b"".join(line + b"\n" for line in lines[start : start + 7])
+            feed.hold_lines(data, offset, 1)
+            offset += len(data)
+    batcher, given_out = Batcher(partitions, live=True), []
+    for size in [*sizes, len(lines) + 1]:
+        for piece in feed.take(1 << 62, size):
+            batcher.add(piece)
+        given_out += batcher.flush() if flushing else []
+    given_out += batcher.flush()
+
+    expected: list[list[tuple[str, int, str]]] = [[] for _ in range(partitions)]
+    for line in lines:
+        if line and b"\0" not in line:
+            found = read_json_line(line, 0) or JsonLine(line, None, 0, "")
+            service = found.service or "shop"
+            text = cut_message(found.message).decode()
+            expected[partition_of(service, partitions)].append((service, found.severity, text))
+    rows: list[list[tuple[str, int, str]]] = [[] for _ in range(partitions)]
+    for out in given_out:
+        batch = decode(out.value).data
+        texts = batch.messages.split("\n") if batch.lines else []
+        names = [batch.services[place] for place in batch.service_index]
+        rows[out.partition or 0] += zip(names, batch.severity, texts, strict=True)
+        assert batch.services == batch.sources[0].services == tuple(dict.fromkeys(names))
+        assert batch.truncated == sum(len(text) > 8_000 for text in texts)
+    assert rows == expected
+    dropped = Counter[str]()
+    for out in given_out:
+        dropped.update(decode(out.value).data.dropped)
+    assert dropped == Counter(blank=lines.count(b""), binary=sum(b"\0" in line for line in lines))
+    assert feed.services == {service for each in expected for service, _, _ in each}
 
 
 @given(

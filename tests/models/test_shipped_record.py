@@ -23,7 +23,7 @@ def read(value: object) -> list[tuple[str, int, int, str]]:
     for line in read_shipped(raw, AT):
         lines = decode_lines(line + b"\n", LineRules(AT + 60_000), LineMemory())
         severity = lines.severity[0] if lines.severity else 0
-        service = lines.services[0] if lines.services else ""
+        service = lines.services.names[lines.services.places[0]] if lines.services else ""
         assert not lines.dropped
         found.append((lines.messages[0].decode(), int(lines.times[0]), severity, service))
     return found
