@@ -9,6 +9,7 @@ import gc
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +34,7 @@ _DAY: Final = 86_400 * _A_SECOND
 _HOURS: Final = 2.0
 _START_MS: Final = 1_767_571_200_000
 _SAMPLE: Final = 2_000
+_PAGE: Final = 500
 
 
 def run(repeats: int = 3) -> list[Row]:
@@ -88,6 +90,16 @@ def measure(folder: Path, records: int, repeats: int) -> list[Row]:
 
 def write_load(folder: Path, hours: float) -> int:
     """A data folder whose `counts` hold so many hours of the load; returns how many records."""
+    total = 0
+    with DataFolder(folder, durable=False) as data:
+        for page in pages_of_load(hours):
+            data.store.append(page, page[-1].at)
+            total += len(page)
+    return total
+
+
+def pages_of_load(hours: float) -> Iterator[list[Outbound]]:
+    """So many hours of the load, a few hundred records at once."""
     total = round(hours * 3_600 * _A_SECOND)
     chance = np.random.default_rng(1)
     weights = np.exp(chance.uniform(0, 4, _TEMPLATES))
@@ -97,15 +109,12 @@ def write_load(folder: Path, hours: float) -> int:
         {"id": name, "text": f"INFO [<*>] request <*> to upstream {name[-2:]} took <*> ms", "severity": 2}
         for name in names
     ]
-    with DataFolder(folder, durable=False) as data:
-        for page in range(0, total, 500):
-            counts = chance.poisson(weights, (min(500, total - page), _TEMPLATES))
-            batch = [_message(page + row, each, templates, chance) for row, each in enumerate(counts)]
-            data.store.append(batch, batch[-1].at)
-        value = data.store.read("counts", 0, 0, 1)[0].value
-        event = decode(value)
-        assert isinstance(event.data, TemplateCounts)
-    return total
+    for first in range(0, total, _PAGE):
+        counts = chance.poisson(weights, (min(_PAGE, total - first), _TEMPLATES))
+        page = [_message(first + row, each, templates, chance) for row, each in enumerate(counts)]
+        if first == 0:
+            assert isinstance(decode(page[0].value).data, TemplateCounts)
+        yield page
 
 
 def _message(number: int, counts: np.ndarray, templates: list[dict[str, Any]], chance: np.random.Generator) -> Outbound:

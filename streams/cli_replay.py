@@ -5,7 +5,6 @@ In: what a person asks for. Out: progress on stderr, what came of each service o
 
 from __future__ import annotations
 
-import gc
 import os
 import pwd
 import time
@@ -20,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, Tex
 from rich.progress import Progress as Bar
 
 from connectors.codec import encode
+from connectors.collector import collecting_seldom
 from connectors.kafka_settings import kafka_options
 from connectors.ports import Outbound, UnitName
 from connectors.settings import read_settings
@@ -73,7 +73,7 @@ def replay(request: Request, options: Options) -> None:
         note(f"going on with the same replay of {begun}, of which a part is done; --restart begins anew")
     else:
         work = Replay(place.log, make_plan(place, request), file)
-    with _undisturbed(), _telling() as tell:
+    with collecting_seldom(), _telling() as tell:
         learned = work.run(tell)
     if work.skipped:
         note("not learnt from: " + ", ".join(f"{count} {reason}" for reason, count in sorted(work.skipped.items())))
@@ -128,17 +128,6 @@ def _swapped(place: ReplayPlace) -> list[str]:
         if event.data.stage in (Stage.BASELINES_SWAPPED, Stage.BASELINES_RESTORED):
             last[str(event.data.facts.get("service", ""))] = event.data.stage
     return sorted(name for name, stage in last.items() if stage is Stage.BASELINES_SWAPPED and name)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Decoding makes millions of short-lived objects and no cycles: looking for those at every 700th costs a half."""
-    before = gc.get_threshold()
-    gc.set_threshold(50_000, 20, 20)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 @contextmanager

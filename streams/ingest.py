@@ -6,7 +6,6 @@ reads where each partition stands with each source, gives again what a partition
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from typing import Final
 
 from connectors.allocator import keep_freed_memory
 from connectors.clock import PacedClock, WallClock
+from connectors.collector import collect_seldom
 from connectors.data_folder import hold
 from connectors.heartbeat import Heartbeat
 from connectors.inputs import InputOptions, LineSource
@@ -104,7 +104,7 @@ class Ingest:
         `drain_seconds`, and the rest stays in the spool. The heartbeat stops while the broker acknowledges nothing.
         """
         keep_freed_memory()
-        gc.freeze()  # what is here stays
+        collect_seldom()
         noted = beaten = time.monotonic()
         checked = 0.0
         while not stop.is_set():

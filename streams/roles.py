@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from connectors.clock import PacedClock
+from connectors.collector import collect_seldom
 from connectors.heartbeat import Heartbeat
 from connectors.history import recall_history
 from connectors.kafka_log import KafkaLog
@@ -60,8 +60,7 @@ def run_agents(configuration: Configuration, roles: Sequence[str]) -> None:
     """Be a member of these roles (of AGENTS) until a signal comes."""
     settings = configuration.settings
     deployment = Deployment(settings.partitions, settings.kafka.run, settings.region, deployment_clock(configuration))
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    collect_seldom()
     asyncio.run(serve_agents(settings.kafka, deployment, [_plan(configuration, role) for role in roles]))
 
 

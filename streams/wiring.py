@@ -5,7 +5,6 @@ In: a configuration and what is to be read. Out: an opened `Pipeline`, ready to 
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Final
 from connectors.actuators import Perform, act_performers, perform_health
 from connectors.clock import VirtualClock, WallClock
 from connectors.codec import decode_record
+from connectors.collector import collect_seldom
 from connectors.data_folder import DataFolder
 from connectors.history import recall_history
 from connectors.inputs import InputOptions, LineSource
@@ -110,9 +110,7 @@ class Pipeline:
 
     def run(self, stop: threading.Event) -> None:
         """Until the input ends or `stop` is set; everything is saved at the end."""
-        # What is here stays: looking through it for garbage at every 700th new object costs some percent.
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 20)
+        collect_seldom()
         if self.lockstep:
             self.host.run_lockstep(self.sources, stop)
         else:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from benchmarks.kafka import latency, mining_speed, worker_speed
+from benchmarks.kafka import latency, mining_speed, retraining_speed, worker_speed
 from benchmarks.kafka.contender import BROKER_CORE, Bench
 from benchmarks.loghub import MissingDataError
 from benchmarks.table import Row, markdown
@@ -24,6 +24,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     mining_speed.NAME: mining_speed.run,
     worker_speed.NAME: worker_speed.run,
     latency.NAME: latency.run,
+    retraining_speed.NAME: retraining_speed.run,
 }
 _ROUNDS: Final = 3
 _QUICK: Final = 10
