@@ -101,8 +101,8 @@ class LineSource:
         return self._cursors
 
     def poll(self, now: int) -> Sequence[Outbound]:
-        """What is new, once it would fill a batch a partition or has waited 200 ms; heartbeats each second. With `once`,
-        `now` is not looked at.
+        """What is new, once it would fill a batch a partition or has waited 200 ms; heartbeats each second. With
+        `once`, `now` is not looked at.
         """
         if self.ended:
             return ()
@@ -168,8 +168,8 @@ class LineSource:
             return bool(self._pending) or self._refused()
         if self._pending and any(feed.holds for feed in self._feeds):
             return True  # catching up: what was promised must keep pace with what is given
-        # A batch a partition. Sent at 2,000 lines in all, those of 1,000 services at 100,000 lines a second would come as
-        # 400 batches of 250 lines a second, and cost detect seven times as many turns.
+        # A batch a partition. Sent at 2,000 lines in all, those of 1,000 services at 100,000 lines a second would come
+        # as 400 batches of 250 lines a second, and cost detect seven times as many turns.
         full = self._lines >= self._most_lines or self._bytes >= self._most_bytes
         waited = self._since is not None and self._now - self._since >= MAX_BATCH_MS
         return full or waited or self._refused() or self._mention_due()
