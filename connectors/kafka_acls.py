@@ -21,9 +21,9 @@ from connectors.kafka_errors import advising
 from connectors.kafka_fence import transactional_id
 from connectors.kafka_settings import KafkaSettings
 from connectors.kafka_topics import CHANGELOG_STEPS
-from connectors.shared_log import READERS
+from connectors.shared_log import INSPECT, READERS
 from models.errors import BrokerError
-from models.topics import TOPICS, Topic
+from models.topics import INSPECTED, TOPICS, Topic
 
 __all__ = ["ROLES", "Acl", "acl_lines", "create_acls", "role_acls"]
 
@@ -53,6 +53,8 @@ _MEANT: Final[dict[str, tuple[str, ...]]] = {
 """The words of models/topics.py in `written_by` and `read_by`. "host" is whoever runs the step whose inbox it is."""
 _ROLE_OF: Final = {reader.step: reader.role for reader in READERS}
 """Which role runs a step."""
+_INSPECTOR: Final = "respond"
+"""Which role also reads the topics that no step reads, for what does not belong there."""
 
 
 Resource = Literal["topic", "group", "cluster", "transactional-id"]
@@ -129,6 +131,8 @@ def _acls_of(role: str, settings: KafkaSettings) -> list[Acl]:
             found += allow("topic", settings.changelog(step), "Describe", "Read", "Write")
     if role in _ROLE_OF.values():
         found += allow("group", settings.group(role), "Describe", "Read")
+    if role == _INSPECTOR:
+        found += allow("group", settings.group(INSPECT), "Describe", "Read")
     if role == "ingest":  # not for transactions: whoever starts under a name shuts out who had it before
         found += allow("transactional-id", transactional_id(settings, ""), "Describe", "Write", prefixed=True)
     if role == "subscriber":  # each has a group of its own
@@ -158,7 +162,8 @@ def _operations(role: str, topic: Topic) -> list[str]:
 def _reads(role: str, topic: Topic) -> bool:
     # The log is ingest's checkpoint, and that of the others' infrastructure events.
     resumes = role == "ingest" and "connectors" in _words(topic.written_by)
-    return resumes or role in _roles(topic.read_by, topic)
+    inspects = role == _INSPECTOR and topic.name in INSPECTED
+    return resumes or inspects or role in _roles(topic.read_by, topic)
 
 
 def _writes(role: str, topic: Topic) -> bool:

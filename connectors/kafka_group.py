@@ -22,7 +22,7 @@ from connectors.kafka_settings import KafkaSettings
 from connectors.ports import Record
 from models.errors import BrokerError
 
-__all__ = ["KafkaGroup", "Polled"]
+__all__ = ["KafkaGroup", "Polled", "commit_group", "join_group", "leave_group", "poll_group"]
 
 _LONGEST_TURN_MS: Final = 60_000
 """Between two polls; longer, and the group goes on without this member."""
@@ -52,40 +52,13 @@ class KafkaGroup:
         self._settings, self._topic, self._virtual, self._batch = settings, topic, virtual, batch
         self._name = settings.topic(topic)
         self._changes = _Changes()
-        session = int(settings.session_seconds * 1_000)
-        options: dict[str, Any] = {
-            **consumer_options(settings, role),
-            "group_id": settings.group(role),
-            "session_timeout_ms": session,
-            "heartbeat_interval_ms": session // 4,
-            "max_poll_interval_ms": _LONGEST_TURN_MS,
-            "allow_auto_create_topics": False,
-        }
-        with advising(settings, f"join {settings.group(role)}"):
-            self._consumer = KafkaConsumer(**options)
-            # A member that is elected leader before it knows the topic assigns nothing, and kafka-python 3.0 may then
-            # never look again: so it must know first.
-            if not self._consumer.partitions_for_topic(self._name):
-                self._consumer.close(autocommit=False)
-                raise missing_topic(settings, self._name)
-            self._consumer.subscribe([self._name], listener=self._changes)
+        self._consumer = join_group(settings, role, [self._name], self._changes)
 
     def poll(self, seconds: float) -> Polled:
         """Wait up to `seconds` for records; longer while the group shares its partitions out. Raises BrokerError only
         for what waiting does not mend.
         """
-        found: Mapping[TopicPartition, Sequence[Any]] = {}
-        try:
-            with advising(self._settings, f"read {self._name}"):
-                # kafka-python 3.0 forgets a join that is answered between two polls, and begins another one: with short
-                # polls a member may never get in. So a join is waited for, however short the poll.
-                self._consumer._coordinator.poll(timeout_ms=_JOIN_MS)
-                found = self._consumer.poll(timeout_ms=int(seconds * 1_000), max_records=self._batch)
-        except BrokerError as error:
-            cause = error.__cause__
-            if not (isinstance(cause, KafkaError) and cause.retriable):
-                raise
-            _log.warning("poll failed for now", topic=self._name, error=str(cause))
+        found = poll_group(self._settings, self._consumer, seconds, self._batch)
         revoked, assigned = self._changes.take()
         records = {
             place.partition: [record_of(self._topic, row, self._virtual) for row in rows]
@@ -105,28 +78,12 @@ class KafkaGroup:
         """Tell the group how far each partition is done: for whoever looks at lag. False where this member is no longer
         the owner by the group's account: it must give up what it has, and will be told by a poll what it owns.
         """
-        told = {
-            TopicPartition(self._name, partition): OffsetAndMetadata(offset, "", -1)
-            for partition, offset in offsets.items()
-        }
-        try:
-            self._consumer.commit(told, timeout_ms=_COMMIT_MS)
-        except (CommitFailedError, RebalanceInProgressError) as error:
-            _log.warning("not the owner any more", topic=self._name, partitions=list(offsets), error=str(error))
-            return False
-        except KafkaError as error:
-            if not error.retriable:
-                with advising(self._settings, f"commit offsets of {self._name}"):
-                    raise
-            _log.warning("offsets not committed for now", topic=self._name, error=str(error))
-        return True
+        told = {TopicPartition(self._name, partition): offset for partition, offset in offsets.items()}
+        return commit_group(self._settings, self._consumer, told)
 
     def close(self) -> None:
         """Leave the group, so that others take over at once."""
-        try:
-            self._consumer.close(autocommit=False, timeout_ms=_CLOSE_MS)
-        except KafkaError as error:
-            _log.warning("the group was not left in good order", topic=self._name, error=str(error))
+        leave_group(self._consumer)
 
 
 class _Changes(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
@@ -152,3 +109,81 @@ class _Changes(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python
             taken = sorted(self._revoked), sorted(self._assigned)
             self._revoked, self._assigned = set(), set()
             return taken
+
+
+def join_group(
+    settings: KafkaSettings,
+    role: str,
+    names: Sequence[str],
+    listener: ConsumerRebalanceListener | None = None,
+    **options: Any,
+) -> KafkaConsumer:
+    """A consumer that will be a member of the role's group on these topics (as the cluster calls them); `options`
+    replace those of connectors/kafka_clients.py. Raises BrokerError.
+    """
+    session = int(settings.session_seconds * 1_000)
+    given: dict[str, Any] = {
+        **consumer_options(settings, role),
+        "group_id": settings.group(role),
+        "session_timeout_ms": session,
+        "heartbeat_interval_ms": session // 4,
+        "max_poll_interval_ms": _LONGEST_TURN_MS,
+        "allow_auto_create_topics": False,
+        **options,
+    }
+    with advising(settings, f"join {settings.group(role)}"):
+        consumer = KafkaConsumer(**given)
+        # A member that is elected leader before it knows a topic assigns nothing of it, and kafka-python 3.0 may then
+        # never look again: so it must know first.
+        for name in names:
+            if not consumer.partitions_for_topic(name):
+                consumer.close(autocommit=False)
+                raise missing_topic(settings, name)
+        consumer.subscribe(list(names), listener=listener)
+    return consumer
+
+
+def poll_group(
+    settings: KafkaSettings, consumer: KafkaConsumer, seconds: float, batch: int
+) -> Mapping[TopicPartition, Sequence[Any]]:
+    """See KafkaGroup.poll."""
+    group = consumer.config["group_id"]
+    try:
+        with advising(settings, f"read as a member of {group}"):
+            # kafka-python 3.0 forgets a join that is answered between two polls, and begins another one: with short
+            # polls a member may never get in. So a join is waited for, however short the poll.
+            consumer._coordinator.poll(timeout_ms=_JOIN_MS)
+            found: Mapping[TopicPartition, Sequence[Any]] = consumer.poll(int(seconds * 1_000), max_records=batch)
+            return found
+    except BrokerError as error:
+        cause = error.__cause__
+        if not (isinstance(cause, KafkaError) and cause.retriable):
+            raise
+        _log.warning("poll failed for now", group=group, error=str(cause))
+        return {}
+
+
+def commit_group(settings: KafkaSettings, consumer: KafkaConsumer, offsets: Mapping[TopicPartition, int]) -> bool:
+    """See KafkaGroup.commit."""
+    group = consumer.config["group_id"]
+    told = {place: OffsetAndMetadata(offset, "", -1) for place, offset in offsets.items()}
+    try:
+        consumer.commit(told, timeout_ms=_COMMIT_MS)
+    except (CommitFailedError, RebalanceInProgressError) as error:
+        places = [f"{place.topic}/{place.partition}" for place in offsets]
+        _log.warning("not the owner any more", group=group, partitions=places, error=str(error))
+        return False
+    except KafkaError as error:
+        if not error.retriable:
+            with advising(settings, f"commit offsets of {group}"):
+                raise
+        _log.warning("offsets not committed for now", group=group, error=str(error))
+    return True
+
+
+def leave_group(consumer: KafkaConsumer) -> None:
+    """Leave it, so that others take over at once."""
+    try:
+        consumer.close(autocommit=False, timeout_ms=_CLOSE_MS)
+    except KafkaError as error:
+        _log.warning("the group was not left in good order", group=consumer.config["group_id"], error=str(error))

@@ -15,7 +15,7 @@ from connectors.ports import Log, Record
 from models.signing import KeyRing
 from models.topics import TOPICS
 
-__all__ = ["READERS", "Group", "Reader", "SharedLog"]
+__all__ = ["INSPECT", "READERS", "Group", "Reader", "SharedLog"]
 
 
 class Reader(NamedTuple):
@@ -31,6 +31,8 @@ READERS: Final = tuple(
     Reader(_ROLE_OF[topic.inbox_of], topic.inbox_of, topic.name) for topic in TOPICS.values() if topic.inbox_of
 )
 """The roles that read, in the order in which a line passes them."""
+INSPECT: Final = "inspect"
+"""The consumer group, beside those of the roles, in which respond's workers inspect the topics that no step reads."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["TOPICS", "Topic", "partition_of"]
+__all__ = ["INSPECTED", "TOPICS", "Topic", "partition_of"]
 
 _DAY = 86_400_000
 
@@ -94,6 +94,8 @@ _ROWS = (
 )
 
 TOPICS: dict[str, Topic] = {row.name: row for row in _ROWS}
+INSPECTED: tuple[str, ...] = tuple(row.name for row in _ROWS if not row.inbox_of and row.name != "dead-letters")
+"""The topics that no step reads, so that no step refuses what a stranger puts there: they are inspected for it."""
 
 
 def partition_of(key: str, partitions: int) -> int:

@@ -6,7 +6,7 @@ in no other way, so a decision can be made again from the log.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from connectors.codec import decode_record, encode
 from connectors.ports import Log, Outbound, Record
@@ -15,9 +15,11 @@ from models.errors import ContractError
 from models.event import Event, digest
 from models.topics import TOPICS
 
-__all__ = ["CatalogLog", "publish_catalog", "standing_version", "version_of"]
+__all__ = ["CATALOG_PARTITION", "CatalogLog", "publish_catalog", "standing_version", "version_of"]
 
 _KEY = "catalog"
+CATALOG_PARTITION: Final = 0
+"""Where it stands on its own topic, whatever its key."""
 
 
 class CatalogLog(Log, Protocol):
@@ -41,7 +43,7 @@ def publish_catalog(log: CatalogLog, catalog: Catalog, now: int, *, at_once: boo
     data = catalog.model_copy(update={"version": version})
     event = Event(id=digest(_KEY, version), at=now, key=_KEY, data=data, run=run)
     value = encode(event)
-    own = Outbound("catalog", _KEY, value, 0, now)
+    own = Outbound("catalog", _KEY, value, CATALOG_PARTITION, now)
     inboxes = [topic.name for topic in TOPICS.values() if topic.inbox_of and "catalog" in topic.types]
     copies = [Outbound(name, _KEY, value, part, now) for name in inboxes for part in range(log.partitions(name))]
     for batch in [[own, *copies]] if at_once else [copies, [own]]:

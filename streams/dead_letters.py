@@ -20,13 +20,12 @@ from models.errors import ContractError, ForeshockError
 from models.event import Event, Position
 from models.topics import TOPICS
 from streams.reading import ReadableLog, read_topic
+from streams.refusal import RAW_KEPT
 
 __all__ = ["Letter", "LetterError", "Replay", "find_letter", "parse_place", "plan_replays", "raw_bytes", "read_letters"]
 
 TOPIC: Final = "dead-letters"
 _PLACE: Final = re.compile(r"(?:([a-z-]{1,32})/)?(\d{1,5})@(\d{1,18})")
-_RAW_KEPT: Final = 4_096
-"""So many bytes of the original a dead letter keeps (models/audit.py): one that has fewer has them all."""
 
 
 class LetterError(ForeshockError):
@@ -76,10 +75,18 @@ def parse_place(text: str) -> Position:
 
 
 def read_letters(log: ReadableLog, *, topic: str = "", reason: str = "") -> Iterator[Letter]:
-    """The dead letters, of one topic or reason where given, in the order in which they were logged."""
+    """The dead letters, of one topic or reason where given, in the order in which they were logged. After a crash a
+    letter may have been written again: of those with one id that say the same of the same place, the first.
+    """
+    known = set()
     for record in read_topic(log, TOPIC):
         letter = _letter(record)
-        if letter is not None and topic in ("", letter.data.topic) and reason in ("", letter.data.reason):
+        if letter is None or topic not in ("", letter.data.topic) or reason not in ("", letter.data.reason):
+            continue
+        # Not by the id alone: a stranger's letter under the id that ours will have must not hide ours.
+        said = (letter.event.id, letter.event.cause, letter.data.reason, letter.place)
+        if said not in known:
+            known.add(said)
             yield letter
 
 
@@ -128,16 +135,16 @@ def _plan(log: SharedLog, letter: Letter) -> Replay:
         return Replay(letter, None, f"it never came into the log: {advice}")
     topic = TOPICS.get(at.topic)
     if topic is None or not topic.inbox_of or not 0 <= at.partition < log.partitions(at.topic):
-        return Replay(letter, None, "that is no partition of a topic that a step reads: it was not written by a step")
+        return Replay(letter, None, "no step reads there: what wrote it must be mended, and write it again")
     kept = raw_bytes(data)
     page = log.read(at.topic, at.partition, at.offset, 1)
     if page and page[0].offset == at.offset:
         if not page[0].value.startswith(kept):
             return Replay(letter, None, "another record stands there now: the topic was made anew")
         return Replay(letter, Outbound(at.topic, page[0].key, page[0].value, at.partition, letter.event.at))
-    if len(kept) < _RAW_KEPT:
+    if len(kept) < RAW_KEPT:
         return Replay(letter, Outbound(at.topic, data.key, kept, at.partition, letter.event.at))
     advice = (
-        f"its topic keeps it no longer, and here are only its first {_RAW_KEPT} bytes: have its writer send it again"
+        f"its topic keeps it no longer, and here are only its first {RAW_KEPT} bytes: have its writer send it again"
     )
     return Replay(letter, None, advice)

@@ -27,6 +27,7 @@ from connectors.kafka_settings import KafkaSettings, kafka_options
 from connectors.local_kafka import LocalBroker
 from connectors.local_kafka_config import free_ports
 from connectors.settings import process_environment
+from connectors.shared_log import INSPECT
 from connectors.simulator_spec import SimulatorSpec
 from connectors.world_shop import REGION
 from models.catalog import Catalog
@@ -121,7 +122,7 @@ def _topics(settings: KafkaSettings) -> Iterator[None]:
         finally:
             with advising(settings, "delete the demo's topics"):
                 admin.delete_topics([plan.name for plan in plans])
-                admin.delete_groups([settings.group(role) for role in _ROLES])
+                admin.delete_groups([settings.group(name) for name in (*_ROLES, INSPECT)])
     finally:
         admin.close()
 

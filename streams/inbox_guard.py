@@ -13,7 +13,7 @@ from models.event import Cause, Event
 from models.log import LogBatch
 from models.topics import TOPICS, partition_of
 
-__all__ = ["NO_LOG", "InboxGuard", "Shard"]
+__all__ = ["NO_LOG", "InboxGuard", "Shard", "check_head", "is_of_upgrade"]
 
 NO_LOG: Final = "none"
 """The `log_id` of a topic that does not exist."""
@@ -72,10 +72,7 @@ class InboxGuard:
         """A key belongs to one partition: elsewhere it would meet another state, and out of order. Raises
         ContractError with reason `wrong_topic`, `wrong_key` or `wrong_partition`.
         """
-        if event.type not in TOPICS[record.topic].types:
-            raise ContractError("wrong_topic", f"{event.type} does not belong on {record.topic}")
-        if record.key != event.key:
-            raise ContractError("wrong_key", f"the record's key is {record.key!r:.100}, the event's {event.key!r:.100}")
+        check_head(record, event)
         shard = self._shard
         if not shard.partitions or event.type in _BROADCAST:
             return
@@ -104,7 +101,7 @@ class InboxGuard:
         have led to, stays a dead letter. Whoever forges that, too, may write the topic and know the deployment's name;
         what such a one could do besides is worse than a worker that stops and says why.
         """
-        if error.run and error.run == self._shard.run and error.version <= error.reads + _VERSIONS_AHEAD:
+        if is_of_upgrade(error, self._shard.run):
             raise UpgradeError(f"{record.position} is {error.detail}") from error
 
     def seen_before(self, record: Record, event: Event[Any]) -> bool:
@@ -143,3 +140,18 @@ class InboxGuard:
             raise ContractError("future_cause", f"{cause} names a record that does not exist: that log ends at {end}")
         if len(self._gone) < _GONE_MOST:
             self._gone.add(cause.log_id)
+
+
+def check_head(record: Record, event: Event[Any]) -> None:
+    """What holds on every topic: its types are known, and a record's key is its event's. Raises ContractError with
+    reason `wrong_topic` or `wrong_key`.
+    """
+    if event.type not in TOPICS[record.topic].types:
+        raise ContractError("wrong_topic", f"{event.type} does not belong on {record.topic}")
+    if record.key != event.key:
+        raise ContractError("wrong_key", f"the record's key is {record.key!r:.100}, the event's {event.key!r:.100}")
+
+
+def is_of_upgrade(error: NewerVersionError, run: str) -> bool:
+    """Whether a newer program of the deployment `run` wrote it, as far as one can tell."""
+    return bool(error.run) and error.run == run and error.version <= error.reads + _VERSIONS_AHEAD

@@ -32,6 +32,7 @@ from streams.case import CaseStep
 from streams.deployment import deployment_clock, deployment_keys
 from streams.detect import Detect
 from streams.effects import EffectPool, Performer
+from streams.inspector import Inspector
 from streams.liveness import WATCH_SECONDS
 from streams.mine import Mine
 from streams.step import AnyStep
@@ -48,12 +49,15 @@ _log = structlog.get_logger(__name__)
 
 
 class Plan(NamedTuple):
-    """An agent to be: its role, its step, who carries out its effects (None: it has none), and where it beats."""
+    """An agent to be: its role, its step, who carries out its effects (None: it has none), and where it beats.
+    `inspects`: beside its step, it looks through the topics that no step reads.
+    """
 
     role: str
     step: AnyStep
     performers: Callable[[KafkaReaders], Mapping[str, Performer]] | None = None
     heartbeat: Heartbeat | None = None
+    inspects: bool = False
 
 
 def run_agents(configuration: Configuration, roles: Sequence[str]) -> None:
@@ -85,6 +89,7 @@ class _Agent:
     topology: Topology
     host: StepHost
     watch: WorkerWatch
+    inspector: Inspector | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         work = (self.host.tend(), self.host.look_for_lost(), _heed(self.watch, self.host))
@@ -92,8 +97,12 @@ class _Agent:
         for helper in helpers:
             helper.add_done_callback(_look)
         self.watch.start()
+        if self.inspector is not None:
+            self.inspector.start()
         try:
             await self.topology.run(stop)
+            if self.inspector is not None:
+                await asyncio.to_thread(self.inspector.stop)
         finally:
             self.watch.stop()
             for helper in helpers:
@@ -121,7 +130,8 @@ async def _agent(kafka: KafkaSettings, deployment: Deployment, plan: Plan) -> As
             host.positions,
             heartbeat=plan.heartbeat,
         )
-        yield _Agent(Topology(host, kafka, role, virtual=virtual), host, watch)
+        inspector = Inspector(kafka, deployment, _fail) if plan.inspects else None
+        yield _Agent(Topology(host, kafka, role, virtual=virtual), host, watch, inspector)
     finally:
         await writer.stop()
         for door in (log, changelog, readers):
@@ -136,7 +146,7 @@ def _plan(configuration: Configuration, role: str) -> Plan:
     if role == "detect":
         return Plan(role, Detect(), heartbeat=heartbeat)
     step = CaseStep(deployment_keys(configuration), configuration.settings.kafka.run)
-    return Plan(role, step, _performers, heartbeat)
+    return Plan(role, step, _performers, heartbeat, inspects=True)
 
 
 def _performers(readers: KafkaReaders) -> Mapping[str, Performer]:

@@ -10,7 +10,6 @@ so a crash between any two repeats identical emissions (same ids, same causes) a
 
 from __future__ import annotations
 
-import base64
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,12 +19,12 @@ import orjson
 
 from connectors.codec import decode_record, encode
 from connectors.ports import Checkpoint, Crash, Entry, Outbound, Record, UnitName
-from models.audit import DeadLetter
 from models.errors import ContractError, GapError, HorizonError, NewerVersionError, PoisonError
 from models.event import Cause, Event, digest, event_id
 from models.signal import Tick
 from models.topics import TOPICS
 from streams.inbox_guard import InboxGuard, Shard
+from streams.refusal import letter_key, refuse
 from streams.step import AnyStep, Effect, Emit, Part
 
 __all__ = ["QUARANTINE_AFTER", "Cut", "Shard", "Started", "Unit"]
@@ -34,9 +33,6 @@ QUARANTINE_AFTER: Final = 3
 """Failures of a step at one record after which the record becomes a dead letter."""
 SAVING_SHARE: Final = 0.10
 """A step that is not urgent saves when its checkpoint is at most this share of the bytes it has read since the last."""
-_RAW_KEPT: Final = 4_096
-_TEXT_KEPT: Final = 1_024
-"""Characters of a key or a detail that a dead letter keeps: both are a stranger's, and must not make it too large."""
 _WISHES_SPARE: Final = 64
 _UNKNOWN_SIZE: Final = 4_096
 
@@ -294,16 +290,7 @@ class Unit:
 
     def _dead_letter(self, record: Record, part: int, reason: str, detail: str) -> Outbound:
         self.counters["dead_letter"] += 1
-        letter = DeadLetter(
-            reason=reason,
-            detail=detail[:_TEXT_KEPT],
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            key=record.key[:_TEXT_KEPT],
-            raw=base64.b64encode(record.value[:_RAW_KEPT]).decode(),
-        )
-        emit = Emit("dead-letters", f"{record.topic}/{record.partition}", record.logged_at, letter)
+        emit = Emit("dead-letters", letter_key(record), record.logged_at, refuse(record, reason, detail))
         return self._stamp(record, part, 0, emit.key, emit)
 
     def _poison(self, record: Record, error: Exception) -> PoisonError:

@@ -23,19 +23,21 @@ from connectors.kafka_groups import committed_offsets
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_settings import KafkaSettings
 from connectors.ports import Outbound
+from connectors.shared_log import INSPECT
 from models.event import Event
 from models.history import HistoryRecalled
 from models.incident import Incident
 from models.log import LogBatch, SourceRange
 from models.signal import Change, InfraEvent
 from models.template import TemplateCounts
-from models.topics import TOPICS, partition_of
+from models.topics import INSPECTED, TOPICS, partition_of
 from streams.dead_letters import read_letters
 
 BEGIN = 1_767_600_000_000
 MEGABYTE = 1_000_000
 INBOXES = {"logs": "mine", "counts": "detect", "signals": "respond", "commands": "act"}
 OTHERS = [name for name in TOPICS if name not in INBOXES]
+REASONS = ("not_json", "bad_envelope", "not_json", "wrong_topic", "not_json")
 NAME = {part: next(f"svc{n}" for n in range(99) if partition_of(f"svc{n}", PARTITIONS) == part) for part in range(4)}
 
 
@@ -142,9 +144,12 @@ def write_all(foreign: Foreign, settings: KafkaSettings) -> None:
     for topic in OTHERS:
         for partition in range(PARTITIONS):
             none = b"" if TOPICS[topic].compacted else None  # a compacted topic takes nothing without a key
-            for key, value in ((b"x", b"\xff garbage"), (none, b"{}"), (b"\xff", None), (b"1", good_batch(1, 1))):
-                foreign.send(producer, topic, partition, key, value)
-            foreign.send(producer, topic, partition, b"big", b"x" * (39 * MEGABYTE // 10))
+            big = b"x" * (39 * MEGABYTE // 10)
+            told = (b"x", b"\xff garbage"), (none, b"{}"), (b"\xff", None), (b"1", good_batch(1, 1)), (b"big", big)
+            for reason, (key, value) in zip(REASONS, told, strict=True):
+                offset = foreign.send(producer, topic, partition, key, value)
+                if topic != "dead-letters":
+                    foreign.bad[f"{topic}/{partition}@{offset}"] = reason
     for step in ("mine", "detect", "case", "act"):
         for partition in range(PARTITIONS):
             for key in (
@@ -259,7 +264,7 @@ def test_offsets_are_committed_to_the_end(foreign: Foreign) -> None:
     def behind() -> list[str]:
         found = {
             f"{topic}/{partition}": offset
-            for topic, role in INBOXES.items()
+            for topic, role in (INBOXES | dict.fromkeys(INSPECTED, INSPECT)).items()
             for partition, offset in committed_offsets(deployment.settings, "test", role, topic).items()
         }
         return [place for place, offset in last.items() if found.get(place, 0) <= offset]

@@ -19,12 +19,16 @@ from token_server import TokenServer
 
 from connectors.kafka_acls import ROLES, create_acls, role_acls
 from connectors.kafka_clients import client_options, consumer_options, faust_options, producer_options
+from connectors.kafka_groups import committed_offsets
 from connectors.kafka_probe import check_brokers
 from connectors.kafka_settings import KafkaSettings
+from connectors.kafka_share import KafkaShare
 from connectors.kafka_topics import apply, open_admin, plan
 from connectors.local_kafka import LocalBroker, Security
+from connectors.ports import Record
+from connectors.shared_log import INSPECT
 from models.errors import BrokerError, ConfigError
-from models.topics import TOPICS
+from models.topics import INSPECTED, TOPICS
 
 PREFIX = "secured-"
 OAUTH = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required"
@@ -222,7 +226,7 @@ READS = {
     "ingest": {"logs", "signals"},
     "mine": {"logs"},
     "detect": {"counts"},
-    "respond": {"signals", "history"},
+    "respond": {"signals", *INSPECTED},
     "act": {"commands", "health", "journal"},
     "operator": set(TOPICS),
     "subscriber": {"anomalies", "incidents", "predictions", "alerts", "audit"},
@@ -258,6 +262,19 @@ def test_act_reads_commands_and_writes_its_journal_but_cannot_forge_a_line(secur
     with pytest.raises(TopicAuthorizationFailedError):
         write(act, "catalog")
     asyncio.run(write_as_faust(act, "act", "foreshock-act-state", b"state"))
+
+
+def test_respond_may_inspect_what_no_step_reads(secured: LocalBroker) -> None:
+    respond = by_scram(secured, "respond")
+    write(by_scram(secured, "act"), "journal", b"no entry")
+    share = KafkaShare(respond, INSPECT, INSPECTED)
+    found: list[Record] = []
+    while not any(record.topic == "journal" for record in found):
+        found += share.poll(1.0)
+    share.commit(found)
+    share.close()
+    offsets = committed_offsets(respond, "test", INSPECT, "journal")
+    assert offsets == {0: max(record.offset for record in found if record.topic == "journal") + 1}
 
 
 def test_ingest_writes_lines_but_sees_no_command(secured: LocalBroker) -> None:

@@ -13,6 +13,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 from kafka_twin import corner, write_config
 
+from connectors.codec import encode
 from connectors.data_folder import DataFolder, open_reader
 from connectors.kafka_clients import client_options
 from connectors.kafka_topics import apply, open_admin, plan
@@ -22,10 +23,12 @@ from connectors.ports import Checkpoint, Outbound, UnitName
 from connectors.settings import read_settings
 from connectors.where import Where
 from models.audit import DeadLetter
+from models.event import Event
 from models.template import BatchPointer, CoveredSource, TemplateCounts
 from streams.catalog import publish_catalog
 from streams.cli_where import quiet_clients
 from streams.mine import Mine
+from streams.reading import read_topic
 from streams.runtime import Shard, Unit
 
 PARTITIONS = 2
@@ -199,6 +202,21 @@ def test_what_no_step_refused_is_not_replayed(place):
     assert said.out.count("cannot be replayed") == 4
     assert place.log.bounds("signals", 1)[1] == 1
     assert place.log.bounds("audit", 1)[1] == 0
+
+
+def test_a_letter_that_was_written_again_after_a_crash_is_listed_once(place):
+    (at,) = place.refuse(HOSTILE)
+    (found,) = read_topic(place.log, "dead-letters")
+    place.log.append([Outbound("dead-letters", found.key, found.value, found.partition)], place.log.now())
+    assert [row["original"] for row in place.run("dead-letters", "list", "--json").rows] == [at]
+
+
+def test_a_letter_under_the_id_of_another_does_not_hide_it(place):
+    for offset in (1, 2):
+        event = Event(id="same", at=0, key="signals/1", data=letter(offset=offset))
+        place.log.append([Outbound("dead-letters", "signals/1", encode(event), 0)], place.log.now())
+    rows = place.run("dead-letters", "list", "--json").rows
+    assert [row["original"] for row in rows] == ["signals/1@1", "signals/1@2"]
 
 
 def test_a_stranger_on_the_topic_of_dead_letters_does_not_hide_the_others(place):
