@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 from kafka import KafkaAdminClient
+from topic_reading import read_all
 
 from connectors.kafka_log import KafkaLog
 from connectors.simulator_spec import parse_simulator_spec
 from models.command import Command
+from models.topics import INSPECTED
 from streams.demo_kafka import LOSS, Scene, play, verdict
 from streams.demo_stage import open_stage
+from streams.inspector import inspect
 from streams.reading import events_of
 
 WORLD = "sim:7?hours=0.5&faults=instance_terminated@00:06"
@@ -29,6 +32,8 @@ def test_a_lost_instance_is_replaced_through_all_roles_and_nothing_is_left(kafka
             acting, twin = sides
         log = KafkaLog(stage.settings, "tests", virtual=True)
         commands = [event.data for event in events_of(log, "commands", Command)]
+        inspected = [record for topic in INSPECTED for record in read_all(log, topic)]
+        misplaced = [record.position for record in inspected if inspect(record, 1, stage.settings.run) is not None]
         log.close()
         pids = [status.pid for status in stage.supervisor.status()]
     outcome = acting.outcomes[LOSS]
@@ -46,10 +51,13 @@ def test_a_lost_instance_is_replaced_through_all_roles_and_nothing_is_left(kafka
         "command",
         "act",
     ]
+    assert {record.topic for record in inspected} >= set(INSPECTED) - {"anomalies"}
+    assert misplaced == []
     assert len(pids) == 5
     assert not any(_alive(pid) for pid in pids)
     admin = KafkaAdminClient(bootstrap_servers=kafka)
     assert not [topic for topic in admin.list_topics() if topic.startswith(stage.settings.prefix)]
+    assert not [group for group in admin.list_groups() if group["group_id"].startswith(stage.settings.prefix)]
     admin.close()
 
 

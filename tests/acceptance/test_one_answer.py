@@ -18,10 +18,11 @@ from topic_reading import read_all, unique
 from connectors.clock import PacedClock
 from connectors.kafka_log import KafkaLog
 from connectors.keys import load_keys
-from models.topics import TOPICS
+from models.topics import INSPECTED, TOPICS
 from streams.case import CaseStep
 from streams.catalog import publish_catalog
 from streams.inbox_guard import Shard
+from streams.inspector import inspect
 from streams.runtime import Unit
 
 FAULTS = "pool_leak@00:40,instance_terminated@00:50"
@@ -63,6 +64,11 @@ class Run:
     def answers(self):
         return answers_of(*(read_all(self.log, topic) for topic in ("anomalies", "incidents", "predictions")))
 
+    def misplaced(self):
+        """What the inspector would refuse of all that the roles have written."""
+        records = [record for topic in INSPECTED for record in read_all(self.log, topic)]
+        return [record.position for record in records if inspect(record, PARTITIONS, self.settings.run) is not None]
+
     def case_is_said_once(self):
         """All that the case has been told was answered, as one Unit answers it; a decision is among it."""
         recorded, again = self.case_recomputed()
@@ -100,6 +106,8 @@ def test_two_workers_one_of_them_killed_tell_what_the_embedded_host_tells(tmp_pa
         wait_until(lambda: run.answers().closed == expected.closed, roles.said)
         wait_until(run.case_is_said_once, roles.said)
         assert [roles.stop(process) for process in list(roles.running)] == [0]
+    assert run.misplaced() == []
+    assert run.log.ends("dead-letters") == dict.fromkeys(range(PARTITIONS), 0)
 
 
 @pytest.mark.chaos
