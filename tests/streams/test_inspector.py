@@ -82,7 +82,7 @@ def messages(topic: str, run: str) -> list[Message]:
         wrong("unknown_version", json.dumps(event | {"v": 99, "run": run}).encode()),
         wrong("unknown_version", json.dumps(newer | {"run": "another"}).encode()),
         wrong("", json.dumps(newer).encode()),
-        wrong("wrong_topic", *reversed(line(stranger)), partition=home(topic, stranger["key"])),
+        Message("wrong_topic", topic, home(topic, stranger["key"]), *line(stranger)),
         wrong("wrong_key", value, b"somebody"),
         wrong("wrong_key", value, b"\xff\xfe"),
         wrong("wrong_key", value, b""),
@@ -173,7 +173,7 @@ def log(kafka_settings: KafkaSettings) -> Iterator[KafkaLog]:
     made.close()
 
 
-def test_the_inspected_topics_are_all_that_no_step_reads_but_the_dead_letters_own():
+def test_the_inspected_topics_are_all_that_no_step_reads_but_the_dead_letters_own() -> None:
     read = {topic.name for topic in TOPICS.values() if topic.inbox_of}
     assert set(TOPICS) - set(INSPECTED) == read | {"dead-letters"}
 
@@ -238,9 +238,16 @@ def test_killed_between_letter_and_commit_it_writes_the_same_letter_again_and_pe
 def test_while_topics_are_missing_it_waits_says_so_once_and_begins_when_they_are_there(
     kafka_settings: KafkaSettings, log: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tries: list[str] = []
+
+    def joined(settings: KafkaSettings, *args: Any, **options: Any) -> KafkaShare:
+        tries.append(settings.prefix)
+        return KafkaShare(settings, *args, **options)
+
     monkeypatch.setattr(inspector, "_FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(inspector, "KafkaShare", joined)
     with structlog.testing.capture_logs() as said, inspecting(kafka_settings) as failed:
-        wait_until(lambda: bool(said), "it says nothing")
+        wait_until(lambda: len(tries) > 2, "it does not try again")
         make_topics(kafka_settings, PARTITIONS, INSPECTED[:3])
         make_topics(kafka_settings, PARTITIONS, [name for name in TOPICS if name not in INSPECTED[:3]])
         write(kafka_settings, garbage("journal"))
