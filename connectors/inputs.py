@@ -26,6 +26,10 @@ from models.log import HEARTBEAT_MS, MAX_BATCH_BYTES, MAX_BATCH_LINES, MAX_BATCH
 __all__ = ["InputOptions", "LineSource"]
 
 _LEAST_POLL_BATCHES = 4
+_FILLED = 0.75
+"""How full the batches of all partitions are at most when they go out: some get more lines than others, and a batch of
+2,000 lines with one of 200 after it costs detect as much as two full ones.
+"""
 _READ_BYTES = 512 * 1024
 _READ_AHEAD_BYTES = 16 * 1024 * 1024
 """Bytes read at once from one source, and the aim for all of them together."""
@@ -60,9 +64,9 @@ class LineSource:
     def __init__(self, feeds: Sequence[Feed], options: InputOptions) -> None:
         self._feeds = tuple(feeds)
         self._options = options
-        self._most_lines = options.partitions * MAX_BATCH_LINES
-        self._most_bytes = options.partitions * MAX_BATCH_BYTES
-        self._poll_lines = max(self._most_lines, _LEAST_POLL_BATCHES * MAX_BATCH_LINES)
+        self._most_lines = int(_FILLED * (options.partitions - 1) * MAX_BATCH_LINES) + MAX_BATCH_LINES
+        self._most_bytes = int(_FILLED * (options.partitions - 1) * MAX_BATCH_BYTES) + MAX_BATCH_BYTES
+        self._poll_lines = max(options.partitions, _LEAST_POLL_BATCHES) * MAX_BATCH_LINES
         self._batcher = Batcher(
             options.partitions, live=not options.once, run=options.run, region=options.region, given=options.given
         )

@@ -28,8 +28,8 @@ from models.topics import partition_of
 
 __all__ = ["BURST_LINES", "LINES_A_SECOND", "PARTITIONS", "SERVICES", "TEMPLATES", "history", "service_name"]
 
-PARTITIONS: Final = 8
-"""At 100,000 lines a second a batch of 2,000 lines is then full within the 200 ms that lines wait at most."""
+PARTITIONS: Final = 16
+"""At 100,000 lines a second a batch is then not full within the 200 ms that lines wait: as few batches as can be."""
 SERVICES: Final = 1_000
 TEMPLATES: Final = 100
 LINES_A_SECOND: Final = 100
