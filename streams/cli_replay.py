@@ -20,6 +20,7 @@ from rich.progress import Progress as Bar
 
 from connectors.codec import encode
 from connectors.collector import collecting_seldom
+from connectors.kafka_log import KafkaLog
 from connectors.kafka_settings import kafka_options
 from connectors.ports import Outbound, UnitName
 from connectors.settings import read_settings
@@ -64,7 +65,7 @@ def replay(request: Request, options: Options) -> None:
     read or nothing could be learnt.
     """
     place, folder = _open(options)
-    file = folder / f"replay-{request.name}.json"
+    file = folder / _progress_name(place, request)
     if options.restart:
         file.unlink(missing_ok=True)
     work = Replay.resume(place.log, file)
@@ -106,6 +107,12 @@ def roll_back(service: str, by: str, reason: str, options: Options) -> None:
     if options.as_json:
         put_json({"services": services})
     note(f"asked to take back: {', '.join(services)}; see `foreshock tap audit`")
+
+
+def _progress_name(place: ReplayPlace, request: Request) -> str:
+    """Of the progress file. A cluster's log is named, too: what was learnt from another must not go on in it."""
+    log = f"-{digest(place.log.log_id(request.topic))}" if isinstance(place.log, KafkaLog) else ""
+    return f"replay-{request.name}{log}.json"
 
 
 def _open(options: Options) -> tuple[ReplayPlace, Path]:
