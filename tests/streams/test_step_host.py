@@ -68,7 +68,8 @@ def test_members_that_are_killed_stopped_and_frozen_lose_and_double_nothing(kafk
                 feeder.join(1.5)
         feeder.join()
         wait_until(lambda: told(log) == expected_totals(BATCHES), "all lines counted once")
-    assert ("delivery skipped records" in (tmp_path / "log").read_text()) == widened  # else nothing was put right
+    if widened:  # unwidened, the race is rare, but there: seen in 1 of about 20 runs
+        assert "delivery skipped records" in (tmp_path / "log").read_text(), "nothing was put right"
 
 
 def feed_slowly(settings):
