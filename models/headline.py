@@ -11,6 +11,7 @@ import unicodedata
 
 from models.anomaly import Kind
 from models.incident import Incident, IncidentEvent, IncidentSignal
+from models.series import OVERFLOW_ID
 
 __all__ = ["escape", "headline", "span"]
 
@@ -19,14 +20,15 @@ _TEXT = 100
 
 
 def headline(incident: Incident) -> str:
-    """What opened it if that is a failed resource, else its strongest signal: open before clear, alarm before watch."""
+    """What opened it if that is a failed resource, else the signal that speaks most for a failure: a silent service,
+    then the template that has been furthest off, then a total, which says where but not what.
+    """
     failures = [event for event in incident.events if not event.expected]
     if failures and (not incident.signals or incident.primary == failures[0].detail_type):
         return _cut(_event_line(incident.application, failures[0]), _LONGEST)
     if not incident.signals:
         return _cut(f"{escape(incident.application)}: {escape(incident.primary)}", _LONGEST)
-    strongest = max(incident.signals, key=lambda s: (s.cleared_at == 0, s.tier == "alarm", s.sigma))
-    return _cut(_signal_line(strongest), _LONGEST)
+    return _cut(_signal_line(max(incident.signals, key=_weight)), _LONGEST)
 
 
 def escape(text: str) -> str:
@@ -43,6 +45,23 @@ def span(minutes: float) -> str:
     if minutes == 1:
         return "the last minute"
     return f"{minutes:.0f} minutes" if minutes >= 2 else f"{minutes * 60:.0f} s"
+
+
+def _weight(signal: IncidentSignal) -> tuple[int, float, bool]:
+    """How much a signal tells of a failure: what it is about, how far it has been off (the peak: a signal that is clear
+    has about 0σ now, and the prediction still rests on what it was), whether it is open.
+    """
+    if signal.kind == Kind.SERVICE_SILENT:
+        about = 3
+    elif signal.kind == Kind.SOURCE_STALLED:
+        about = 0
+    else:
+        about = 1 if signal.template_id in ("", OVERFLOW_ID) else 2
+    return about, _peak(signal), signal.cleared_at == 0
+
+
+def _peak(signal: IncidentSignal) -> float:
+    return max(signal.sigma, signal.peak_sigma)
 
 
 def _event_line(application: str, event: IncidentEvent) -> str:
@@ -63,7 +82,8 @@ def _signal_line(signal: IncidentSignal) -> str:
     new = "never seen before, " if signal.kind == Kind.NOVELTY else ""
     figures = f"{signal.observed:g} in {span(signal.window_minutes)}"
     if not new:
-        figures += f", expected {signal.expected:.1f}, {signal.sigma:.1f}σ"
+        sigma = f"clear after {_peak(signal):.1f}σ" if signal.cleared_at else f"{signal.sigma:.1f}σ"
+        figures += f", expected {signal.expected:.1f}, {sigma}"
     return f"{service}: {what} {new}{figures}"
 
 

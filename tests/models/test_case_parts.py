@@ -164,6 +164,27 @@ def test_an_incident_in_one_line():
     assert headline(silent) == "checkout: silent, 37 lines expected, 5.1σ"
 
 
+def test_the_headline_names_the_failing_template_and_the_total_only_where_there_is_nothing_else():
+    total = signal_of(anomaly("total", template_id="", text="all lines", observed=140, expected=20, sigma=17.4), T0)
+    case = with_signal(incident(), total)
+    assert headline(case) == "checkout: all lines 140 in the last minute, expected 20.0, 17.4σ"
+    pool = anomaly("pool", text="connection pool exhausted", observed=120, expected=0.2, sigma=8.6)
+    minor = anomaly("minor", template_id="def", text="retrying", observed=9, expected=1, sigma=4.0)
+    for weaker in (pool, minor):
+        case = with_signal(case, signal_of(weaker, T0))
+    assert headline(case) == 'checkout: "connection pool exhausted" 120 in the last minute, expected 0.2, 8.6σ'
+
+    over = pool.model_copy(update={"status": Status.CLEARED, "observed": 0.0, "sigma": 0.0})
+    case = with_signal(case, signal_of(over, T0 + 1, signal_of(pool, T0)))
+    clear = 'checkout: "connection pool exhausted" 0 in the last minute, expected 0.2, clear after 8.6σ'
+    assert headline(case) == clear
+
+    stalled = anomaly("s", kind=Kind.SOURCE_STALLED, template_id="", text="source a.log", sigma=0.0)
+    assert headline(with_signal(case, signal_of(stalled, T0))) == clear
+    silent = anomaly("gone", kind=Kind.SERVICE_SILENT, template_id="", text="", expected=37, sigma=5.1)
+    assert headline(with_signal(case, signal_of(silent, T0))) == "checkout: silent, 37 lines expected, 5.1σ"
+
+
 def test_control_characters_reach_no_terminal():
     assert escape("a\x1b[31mred\x07\u202eb\nc\u2028d") == "a [31mred b c d"
     case = with_signal(incident(), signal_of(anomaly(text="x\x1b]0;owned\x07" + "y" * 500), T0))
