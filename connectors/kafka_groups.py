@@ -5,10 +5,12 @@ In: the `kafka:` section. Out: one Group for each role that reads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from kafka import KafkaAdminClient
+from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
 
 from connectors.kafka_clients import client_options
 from connectors.kafka_errors import advising
@@ -17,6 +19,9 @@ from connectors.shared_log import READERS, Group, Reader
 
 __all__ = ["committed_offsets", "read_groups"]
 
+_COORDINATOR_SECONDS: Final = 10.0
+_AGAIN_SECONDS: Final = 0.1
+
 
 def read_groups(settings: KafkaSettings, client: str) -> Sequence[Group]:
     """The groups of READERS, in that order; one that has never been is Dead. Raises BrokerError."""
@@ -24,8 +29,8 @@ def read_groups(settings: KafkaSettings, client: str) -> Sequence[Group]:
     with advising(settings, "look up the consumer groups"):
         admin = KafkaAdminClient(**client_options(settings, client))
         try:
-            described = admin.describe_groups(list(names.values()))
-            offsets = admin.list_group_offsets(dict.fromkeys(names.values()))
+            described = _coordinated(lambda: admin.describe_groups(list(names.values())))
+            offsets = _coordinated(lambda: admin.list_group_offsets(dict.fromkeys(names.values())))
         finally:
             admin.close()
     return [
@@ -48,6 +53,20 @@ def committed_offsets(settings: KafkaSettings, client: str, role: str, topic: st
             admin.close()
     here = settings.topic(topic)
     return {place.partition: at.offset for place, at in offsets.items() if place.topic == here and at.offset >= 0}
+
+
+def _coordinated(look: Callable[[], Any]) -> Any:
+    """What `look` finds. The first question about a group on a new cluster makes the topic of their offsets: until that
+    has leaders, for a second or two, there is no coordinator.
+    """
+    deadline = time.monotonic() + _COORDINATOR_SECONDS
+    while True:
+        try:
+            return look()
+        except (CoordinatorNotAvailableError, NotCoordinatorError, CoordinatorLoadInProgressError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_AGAIN_SECONDS)
 
 
 def _group(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,3 +15,9 @@ class Where(NamedTuple):
     data: Path | None = None
     kafka: str = ""
     config: Path | None = None
+
+    @property
+    def options(self) -> str:
+        """The same as options of a command, to be appended to one that is advised: " --kafka localhost:9092", or ""."""
+        given = (("--data", self.data), ("--kafka", self.kafka), ("--config", self.config))
+        return "".join(f" {name} {shlex.quote(str(value))}" for name, value in given if value)

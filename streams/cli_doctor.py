@@ -52,8 +52,9 @@ def _examine(where: Where) -> Iterator[Finding]:
     if cluster is not None:
         from streams.doctor_cluster import examine_cluster
 
-        yield from examine_cluster(cluster)
+        yield from examine_cluster(cluster, where.options)
     else:
         from streams.doctor_folder import examine_folder
 
-        yield from examine_folder(where.data if where.data is not None else configuration.data, configuration)
+        data = where.data if where.data is not None else configuration.data
+        yield from examine_folder(data, configuration, where.options)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from connectors.where import Where
 from streams.cli_where import opened
-from streams.lag import LagReport, Watermarks, measure_lag
+from streams.lag import LagReport, Watermarks, measure_lag, require_topics
 from streams.rendering import put, put_json, put_table, seconds_text, time_text
 
 __all__ = ["lag"]
@@ -19,8 +19,9 @@ _WATCH_SECONDS: Final = 2.0
 
 
 def lag(where: Where, *, watch: bool, as_json: bool) -> None:
-    """Show it once; with `watch` again and again, until interrupted."""
+    """Show it once; with `watch` again and again, until interrupted. Raises MissingTopicError where there is nothing."""
     with opened(where) as log:
+        require_topics(log, where.options)
         watermarks = Watermarks(log)
         _show(measure_lag(log, watermarks), as_json)
         while watch:

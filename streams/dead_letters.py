@@ -22,7 +22,10 @@ from models.topics import TOPICS
 from streams.reading import ReadableLog, read_topic
 from streams.refusal import RAW_KEPT
 
-__all__ = ["Letter", "LetterError", "Replay", "find_letter", "parse_place", "plan_replays", "raw_bytes", "read_letters"]
+__all__ = [
+    "Letter", "LetterError", "Replay", "find_letter", "is_for_a_step", "parse_place", "plan_replays", "raw_bytes",
+    "read_letters",
+]  # fmt: skip
 
 TOPIC: Final = "dead-letters"
 _PLACE: Final = re.compile(r"(?:([a-z-]{1,32})/)?(\d{1,5})@(\d{1,18})")
@@ -112,6 +115,12 @@ def plan_replays(log: SharedLog, letters: Iterable[Letter]) -> list[Replay]:
     return [_plan(log, letter) for letter in last.values()]
 
 
+def is_for_a_step(letter: Letter) -> bool:
+    """Whether what was refused stands on a topic that a step reads: nothing else can be replayed."""
+    at = letter.original
+    return at is not None and at.topic in TOPICS and bool(TOPICS[at.topic].inbox_of)
+
+
 def raw_bytes(letter: DeadLetter) -> bytes:
     """What is kept of the original: all of it, or its beginning. What is no base64 stays as it is."""
     try:
@@ -133,8 +142,7 @@ def _plan(log: SharedLog, letter: Letter) -> Replay:
     if at is None:
         advice = "mend it there and give the source again (`foreshock ingest`, `foreshock run --input`)"
         return Replay(letter, None, f"it never came into the log: {advice}")
-    topic = TOPICS.get(at.topic)
-    if topic is None or not topic.inbox_of or not 0 <= at.partition < log.partitions(at.topic):
+    if not is_for_a_step(letter) or not 0 <= at.partition < log.partitions(at.topic):
         return Replay(letter, None, "no step reads there: what wrote it must be mended, and write it again")
     kept = raw_bytes(data)
     page = log.read(at.topic, at.partition, at.offset, 1)

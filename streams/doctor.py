@@ -6,6 +6,7 @@ streams/doctor_folder.py at a data folder; what both have in common is here.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal, NamedTuple
@@ -14,7 +15,7 @@ from connectors.settings import Configuration
 from connectors.shared_log import Group, SharedLog
 from models.errors import ForeshockError
 from streams.catalog import standing_version, version_of
-from streams.dead_letters import read_letters
+from streams.dead_letters import is_for_a_step, read_letters
 from streams.lag import PartitionLag, Watermarks, partition_lags
 from streams.reading import Recent
 from streams.rendering import seconds_text, time_text
@@ -35,6 +36,7 @@ _LATE_SECONDS: Final = 120.0
 _FAR_BEHIND_SECONDS: Final = 900.0
 """A quarter of an hour: warnings of an outage would come after it."""
 _AHEAD_SECONDS: Final = 1.0
+_REASONS_ADVISED: Final = 3
 
 
 class Finding(NamedTuple):
@@ -66,7 +68,7 @@ def check_lag(log: SharedLog, groups: Sequence[Group], *, start: str) -> Iterato
         rows = [row for row in lags if row.role == group.role]
         records = sum(row.records for row in rows)
         oldest = max((row.oldest_seconds or 0.0 for row in rows), default=0.0)
-        yield _who_reads(group, records, start.format(role=group.role))
+        yield _who_reads(group, records, start.replace("{role}", group.role))
         if group.members:
             yield _how_far(group, rows, records, oldest)
 
@@ -85,15 +87,21 @@ def check_watermarks(log: SharedLog) -> Finding:
     return Finding(name, "ok", f"sources are complete up to {behind}")
 
 
-def check_dead_letters(log: SharedLog) -> Finding:
-    """What could not be taken within the last hour, by reason."""
-    since = log.now() - _HOUR_MS
-    reasons = Counter(letter.data.reason for letter in read_letters(Recent(log, since)))
-    if not reasons:
+def check_dead_letters(log: SharedLog, options: str) -> Finding:
+    """What could not be taken within the last hour, by reason. `options`: those that lead a command to this log."""
+    letters = list(read_letters(Recent(log, log.now() - _HOUR_MS)))
+    if not letters:
         return Finding("dead letters", "ok", "none in the last hour")
+    reasons = Counter(letter.data.reason for letter in letters)
     said = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    advice = "`foreshock dead-letters list --since 1h` shows them; mend what writes them, then `dead-letters replay`."
-    return Finding("dead letters", "warn", f"in the last hour: {said}", advice)
+    advice = f"`foreshock dead-letters list --since 1h{options}` shows them; mend what writes them"
+    again = Counter(letter.data.reason for letter in letters if is_for_a_step(letter))
+    commands = (
+        f"`foreshock dead-letters replay --reason {shlex.quote(reason)} --since 1h --yes{options}`"
+        for reason, _ in again.most_common(_REASONS_ADVISED)
+    )
+    then = f", then {', '.join(commands)}." if again else ", and let it write them again."
+    return Finding("dead letters", "warn", f"in the last hour: {said}", advice + then)
 
 
 def check_keys(log: SharedLog) -> Finding:

@@ -43,8 +43,8 @@ _LEAST_BROKER: Final = (3, 3)
 _RECENT_MS: Final = 60_000
 
 
-def examine_cluster(configuration: Configuration) -> Iterator[Finding]:
-    """Every check, one after the other."""
+def examine_cluster(configuration: Configuration, options: str) -> Iterator[Finding]:
+    """Every check, one after the other. `options`: those that lead a command to this cluster."""
     kafka = configuration.settings.kafka
     brokers = _check_addresses(kafka)
     yield from brokers
@@ -58,9 +58,9 @@ def examine_cluster(configuration: Configuration) -> Iterator[Finding]:
             differences = _differences(admin, configuration)
         finally:
             admin.close()
-        yield from _check_topics(differences, len(TOPICS) + len(kafka_topics.CHANGELOG_STEPS))
+        yield from _check_topics(differences, len(TOPICS) + len(kafka_topics.CHANGELOG_STEPS), options)
         if not any(item.setting == "topic" for item in differences):
-            yield from _check_log(configuration)
+            yield from _check_log(configuration, options)
     except ForeshockError as error:
         yield Finding("kafka", "fail", "it does not let this client look further", str(error))
 
@@ -130,8 +130,8 @@ def _differences(admin: Any, configuration: Configuration) -> Sequence[Differenc
     return kafka_topics.diff(plans, kafka_topics.describe(admin, kafka, [plan.name for plan in plans]))
 
 
-def _check_topics(differences: Sequence[Difference], planned: int) -> Iterator[Finding]:
-    apply = "`foreshock topics apply` makes it so."
+def _check_topics(differences: Sequence[Difference], planned: int, options: str) -> Iterator[Finding]:
+    apply = f"`foreshock topics apply{options}` makes it so."
     missing = [item.name for item in differences if item.setting == "topic"]
     if missing:
         yield Finding("topics", "fail", f"{len(missing)} of {planned} are missing: {', '.join(missing)}", apply)
@@ -143,13 +143,13 @@ def _check_topics(differences: Sequence[Difference], planned: int) -> Iterator[F
         yield Finding("topics", "ok", f"{planned} are as configured")
 
 
-def _check_log(configuration: Configuration) -> Iterator[Finding]:
+def _check_log(configuration: Configuration, options: str) -> Iterator[Finding]:
     log = ClusterLog(configuration)
     try:
-        yield check_catalog(log, configuration, "`foreshock catalog apply` publishes the configured one.")
-        yield from check_lag(log, log.groups(), start="Start `foreshock run --role {role}`.")
+        yield check_catalog(log, configuration, f"`foreshock catalog apply{options}` publishes the configured one.")
+        yield from check_lag(log, log.groups(), start=f"Start `foreshock run --role {{role}}{options}`.")
         yield check_watermarks(log)
-        yield check_dead_letters(log)
+        yield check_dead_letters(log, options)
         yield _check_clock(log, configuration)
         yield check_keys(log)
     finally:

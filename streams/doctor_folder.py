@@ -31,8 +31,10 @@ _LEAST_FREE: Final = 100_000_000
 _MB: Final = 1_000_000
 
 
-def examine_folder(data: Path, configuration: Configuration) -> Iterator[Finding]:
-    """Every check, one after the other; without a database there is nothing to look at."""
+def examine_folder(data: Path, configuration: Configuration, options: str) -> Iterator[Finding]:
+    """Every check, one after the other; without a database there is nothing to look at. `options`: see the doctor's
+    `check_dead_letters`.
+    """
     try:
         log = FolderLog(data, Path(configuration.file) if configuration.file else None)
     except DataFolderError as error:
@@ -47,6 +49,10 @@ def examine_folder(data: Path, configuration: Configuration) -> Iterator[Finding
         yield Finding("data folder", "ok", f"{data}, schema {schema}, run {log.run}")
         yield from _check_files(data, log, configuration)
         yield from _check_steps(data, log, configuration)
+        yield check_dead_letters(log, options)
+        if log.store.meta("time") != "virtual":
+            yield check_clock(int(log.store.meta("clock") or 0), WallClock().now())
+        yield check_keys(log)
     finally:
         log.close()
 
@@ -83,10 +89,6 @@ def _check_steps(data: Path, log: FolderLog, configuration: Configuration) -> It
     if holder and not simulated:
         yield from check_lag(log, log.groups(), start="Start `foreshock run`.")
         yield check_watermarks(log)
-    yield check_dead_letters(log)
-    if not simulated:
-        yield check_clock(int(log.store.meta("clock") or 0), WallClock().now())
-    yield check_keys(log)
 
 
 def _crashes(log: FolderLog) -> Iterator[tuple[UnitName, tuple[int, int, str]]]:

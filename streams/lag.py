@@ -14,11 +14,11 @@ from connectors.codec import decode_record
 from connectors.ports import Record
 from connectors.shared_log import READERS, Group, SharedLog
 from models.anomaly import ServiceHealth
-from models.errors import ContractError
+from models.errors import ContractError, MissingTopicError
 from models.template import TemplateCounts
 from streams.reading import read_topic
 
-__all__ = ["LagReport", "PartitionLag", "Watermark", "Watermarks", "measure_lag", "partition_lags"]
+__all__ = ["LagReport", "PartitionLag", "Watermark", "Watermarks", "measure_lag", "partition_lags", "require_topics"]
 
 _LOOK_BACK: Final = (8, 64, 512)
 """Records looked through for the newest counts: ticks, catalogs and baselines stand between them."""
@@ -66,6 +66,23 @@ def measure_lag(log: SharedLog, watermarks: Watermarks) -> LagReport:
     groups = log.groups()
     now = log.now()
     return LagReport(now, groups, partition_lags(log, groups, now), watermarks.look(now))
+
+
+def require_topics(log: SharedLog, options: str) -> None:
+    """Raises MissingTopicError where a role's inbox is not there; `options`: those that lead a command to this log.
+
+    A cluster on which nothing has ever been has no coordinator of groups either, and would only say that.
+    """
+    missing = []
+    for reader in READERS:
+        try:
+            log.partitions(reader.inbox)
+        except MissingTopicError as error:
+            missing.append(error)
+    if len(missing) == len(READERS):
+        raise MissingTopicError(f"no topics yet in {log.place}: `foreshock topics apply{options}` creates them")
+    if missing:
+        raise missing[0]
 
 
 def partition_lags(log: SharedLog, groups: Sequence[Group], now: int) -> list[PartitionLag]:

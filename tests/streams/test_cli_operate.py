@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import shlex
 import socket
 
 import pytest
@@ -11,6 +12,7 @@ from case_folder import batch, message
 from cli_rig import run_cli
 from kafka import KafkaConsumer, TopicPartition
 from kafka.structs import OffsetAndMetadata
+from kafka_broker import broker
 from kafka_twin import corner, write_config
 
 from connectors.codec import encode
@@ -273,6 +275,17 @@ def test_lag_names_the_member_that_has_a_partition(tmp_path, kafka):
     assert (mine["group"], mine["state"], len(mine["members"])) == (settings.group("mine"), "Stable", 1)
 
 
+def test_on_a_new_cluster_lag_says_what_to_do_and_after_it_works(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with broker(tmp_path / "kafka") as new:
+        said = run_cli("lag", "--kafka", new.bootstrap)
+        assert said.code == 69
+        assert "no topics yet" in said.err
+        (advised,) = [part for part in said.err.replace("\n", " ").split("`") if part.startswith("foreshock ")]
+        assert run_cli(*shlex.split(advised)[1:]).code == 0
+        assert [row["role"] for row in run_cli("lag", "--json", "--kafka", new.bootstrap).rows[0]["groups"]]
+
+
 # -- doctor ------------------------------------------------------------------------------------------------------------
 
 
@@ -296,6 +309,8 @@ def test_the_doctor_finds_nothing_failed_where_all_is_well_and_counts_dead_lette
     assert all(row["advice"] for row in said.rows if row["level"] != "ok")
     text = place.run("doctor").out
     assert "dead-letters list --since 1h" in text
+    replay = next(part for part in text.split("`") if part.startswith("foreshock dead-letters replay"))
+    assert run_cli(*shlex.split(replay)[1:], "--json").rows[0]["original"] == "logs/1@0"
 
 
 def test_the_doctor_says_that_nobody_reads_what_waits(tmp_path, kafka):
