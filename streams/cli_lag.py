@@ -19,7 +19,7 @@ _WATCH_SECONDS: Final = 2.0
 
 
 def lag(where: Where, *, watch: bool, as_json: bool) -> None:
-    """Show it once; with `watch` again and again, until interrupted. Raises MissingTopicError where there is nothing."""
+    """Show it once; with `watch` again and again, until interrupted. Raises MissingTopicError."""
     with opened(where) as log:
         require_topics(log, where.options)
         watermarks = Watermarks(log)
