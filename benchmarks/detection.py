@@ -177,7 +177,7 @@ def _event(offset: int, services: dict[str, np.ndarray], bucket: int) -> Event[T
         sections.append(
             Section(
                 service=name,
-                templates=tuple(
+                **Section.columns_of(
                     Template(id=f"{k:020x}", text=f"{name}: request <*> to <*> took <*> ms ({k})", severity=2)
                     for k in seen
                 ),

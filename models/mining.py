@@ -60,7 +60,7 @@ class Miner:
 
     def _forget(self) -> None:
         self._held = 0
-        self._templates: list[Template] = []
+        self._templates: tuple[list[str], list[str], list[int]] = ([], [], [])  # ids, texts, severities
         self._number_of_id: dict[str, int] = {}
         # One table a severity: the same words at two levels are two templates.
         self._number_of_line: tuple[dict[bytes, int], ...] = tuple({} for _ in Severity)
@@ -105,8 +105,32 @@ class Miner:
             column.tolist() for column in (number_of_line[first_line], bucket_of_line[first_line], n, first_line)
         ]
         return tuple(
-            _section(batch.services[index], self._templates, *[column[start:end] for column in columns])
+            self._section(batch.services[index], *[column[start:end] for column in columns])
             for index, start, end in zip(service[borders[:-1]].tolist(), borders, borders[1:], strict=False)
+        )
+
+    def _section(
+        self, service: str, number: list[int], bucket: list[int], n: list[int], first_line: list[int]
+    ) -> Section:
+        distinct = dict.fromkeys(number)
+        if len(distinct) == len(number):  # the usual section: one bucket, so each template once
+            template = list(range(len(number)))
+        else:
+            places = {number: place for place, number in enumerate(distinct)}
+            template = [places[number] for number in number]
+        ids, texts, severities = self._templates
+        return _unchecked(
+            Section,
+            service=service,
+            ids=[*map(ids.__getitem__, distinct)],
+            texts=[*map(texts.__getitem__, distinct)],
+            severities=[*map(severities.__getitem__, distinct)],
+            template=template,
+            bucket=bucket,
+            n=n,
+            first_line=first_line,
+            lines=sum(n),
+            overflow=0,
         )
 
     def _numbers(self, lines: list[bytes], levels: int | Sequence[int]) -> _I64:
@@ -137,9 +161,12 @@ class Miner:
 
     def _learn(self, line: bytes, severity: int) -> None:
         template = template_of(line, severity)
-        number = self._number_of_id.setdefault(template.id, len(self._templates))
-        if number == len(self._templates):
-            self._templates.append(template)
+        number = self._number_of_id.setdefault(template.id, len(self._number_of_id))
+        if number == len(self._templates[0]):
+            ids, texts, severities = self._templates
+            ids.append(template.id)
+            texts.append(template.text)
+            severities.append(template.severity)
         self._number_of_line[severity][line] = number
         self._held += 2 * len(line) + _ENTRY_BYTES
 
@@ -191,33 +218,6 @@ def _count(service: _I64, number: _I64, bucket: _I64) -> tuple[_I64, _I64]:
 def _narrow(column: _I64) -> NDArray[np.integer]:
     """Numbers from 0 on in the smallest integers that hold them."""
     return column.astype(np.min_scalar_type(int(column.max())))
-
-
-def _section(
-    service: str,
-    templates: Sequence[Template],
-    number: list[int],
-    bucket: list[int],
-    n: list[int],
-    first_line: list[int],
-) -> Section:
-    distinct = dict.fromkeys(number)
-    if len(distinct) == len(number):  # the usual section: one bucket, so each template once
-        template = list(range(len(number)))
-    else:
-        places = {number: place for place, number in enumerate(distinct)}
-        template = [places[number] for number in number]
-    return _unchecked(
-        Section,
-        service=service,
-        templates=tuple(map(templates.__getitem__, distinct)),
-        template=template,
-        bucket=bucket,
-        n=n,
-        first_line=first_line,
-        lines=sum(n),
-        overflow=0,
-    )
 
 
 def _unchecked(kind: type[_M], **fields: object) -> _M:

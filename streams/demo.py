@@ -118,7 +118,7 @@ class Side(ABC):
             return
         for section in data.sections:
             for place, bucket, lines in zip(section.template, section.bucket, section.n, strict=True):
-                if section.templates[place].severity >= Severity.ERROR:
+                if section.severities[place] >= Severity.ERROR:
                     self.errors[bucket // 6] = self.errors.get(bucket // 6, 0) + lines
 
 

@@ -194,11 +194,12 @@ def _failing_unborn(
         return []
     found = []
     for row in np.flatnonzero(at < 0).tolist():
-        template = section.templates[int(rows.template[row])]
-        unborn = state.unborn.get(template.id)
-        if unborn is not None and (unborn.failing or template.severity >= Severity.ERROR):
+        place = int(rows.template[row])
+        name = section.ids[place]
+        unborn = state.unborn.get(name)
+        if unborn is not None and (unborn.failing or section.severities[place] >= Severity.ERROR):
             line = int(rows.first_line[row])
-            found.append((template.id, LinePointer(partition=state.partition, offset=offset, line=line)))
+            found.append((name, LinePointer(partition=state.partition, offset=offset, line=line)))
     return found
 
 

@@ -70,7 +70,9 @@ def check_pointer(pointer: BatchPointer) -> None:
 
 def check_section(section: Section) -> None:
     """Raises ContractError for columns that do not fit each other, and for numbers that nothing can be counted with."""
-    rows, names = len(section.template), len(section.templates)
+    rows, names = len(section.template), len(section.ids)
+    if not names == len(section.texts) == len(section.severities):
+        raise ContractError("columns_differ", f"section {section.service!r}: ids, texts, severities differ in length")
     if not rows == len(section.bucket) == len(section.n) == len(section.first_line):
         raise ContractError("columns_differ", f"section {section.service!r}: its columns have different lengths")
     if rows and (min(section.template) < 0 or max(section.template) >= names):
@@ -81,7 +83,7 @@ def check_section(section: Section) -> None:
         raise ContractError("row_invalid", f"section {section.service!r}: times must be within ±2^53 ms of 1970")
     if rows and not 0 <= min(section.first_line) <= max(section.first_line) < _MOST_LINES:
         raise ContractError("row_invalid", f"section {section.service!r}: first lines must be 0..{_MOST_LINES - 1}")
-    if not _LEVELS.issuperset(template.severity for template in section.templates):
+    if not _LEVELS.issuperset(section.severities):
         raise ContractError("row_invalid", f"section {section.service!r}: severities must be 0..{max(Severity)}")
 
 
@@ -105,10 +107,9 @@ def rows_of(section: Section) -> Iterator[Rows]:
 
 def known_of(state: ServiceState, section: Section) -> Known:
     """Look up a section's templates. Good until a slot changes its holder."""
-    slots = state.series.slots_of([template.id for template in section.templates])
-    levels = [template.severity for template in section.templates]
-    severity = np.array(levels, np.int8)
-    return Known(slots, severity, severity >= _ERROR if max(levels) >= _ERROR else None)
+    slots = state.series.slots_of(section.ids)
+    severity = np.array(section.severities, np.int8)
+    return Known(slots, severity, severity >= _ERROR if max(section.severities) >= _ERROR else None)
 
 
 def take_rows(
@@ -142,10 +143,11 @@ def _take_unborn(
 ) -> None:
     """Count the rows of templates without a slot by id."""
     for row in np.flatnonzero(at < 0).tolist():
-        template = section.templates[int(rows.template[row])]
-        if template.id not in state.unborn:
-            state.unborn[template.id] = Unborn(template.text, failing(template.text))
-        opened.count(template.id, int(rows.n[row]), template.severity)
+        place = int(rows.template[row])
+        name = section.ids[place]
+        if name not in state.unborn:
+            state.unborn[name] = Unborn(section.texts[place], failing(section.texts[place]))
+        opened.count(name, int(rows.n[row]), section.severities[place])
 
 
 def bound_fresh(state: ServiceState, opened: OpenBucket, cap: int) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.template import Section, Template
+from models.template import Section
 from streams.detect import Share
 from streams.step import Part
 
@@ -26,8 +26,7 @@ class Gathered:
 
     def __init__(self, last: Part) -> None:
         self._last = last
-        self._numbers: dict[int, int] = {}
-        self._templates: list[Template] = []
+        self._numbers: dict[tuple[str, str, int], int] = {}
         self._columns: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
         self._rows = 0
 
@@ -39,12 +38,13 @@ class Gathered:
         return same and not share.stalled and not share.resumed and self._rows < _MOST_ROWS
 
     def add(self, part: Part) -> None:
-        """Keep the rows. Templates are told apart as objects: by hostile hand there may be several of one id."""
+        """Keep the rows. Templates are told apart by all of them: by hostile hand there may be several of one id."""
+        known = self._numbers
         for section in part.share.sections:
-            templates = section.templates
-            numbers = [*map(self._numbers.get, map(id, templates))]
+            templates = [*zip(section.ids, section.texts, section.severities, strict=True)]
+            numbers = [*map(known.get, templates)]
             if None in numbers:
-                numbers = [self._number(template) for template in templates]
+                numbers = [known.setdefault(template, len(known)) for template in templates]
             place = np.array(numbers, np.int64)[np.array(section.template, np.intp)]
             self._columns.append((np.array(section.bucket, np.int64), place, np.array(section.n, np.int64)))
             self._rows += len(place)
@@ -54,7 +54,7 @@ class Gathered:
         if not self._rows:
             return None
         bucket, place, n = (np.concatenate(column) for column in zip(*self._columns, strict=True))
-        width = len(self._templates)
+        width = len(self._numbers)
         low = int(bucket.min())
         cell = (bucket - low) * width + place
         if int(cell.max()) < _MOST_CELLS:  # the usual case, a dozen times as fast as sorting
@@ -66,7 +66,9 @@ class Gathered:
             lines = np.bincount(inverse, weights=n, minlength=len(cells)).astype(np.int64)
         section = Section.model_construct(
             service=self._last.key,
-            templates=tuple(self._templates),
+            ids=[name for name, _, _ in self._numbers],
+            texts=[text for _, text, _ in self._numbers],
+            severities=[severity for _, _, severity in self._numbers],
             template=(cells % width).tolist(),
             bucket=(cells // width + low).tolist(),
             n=lines.tolist(),
@@ -76,9 +78,3 @@ class Gathered:
         )
         share: Share = self._last.share
         return self._last._replace(share=Share((section,), share.end, share.whole))
-
-    def _number(self, template: Template) -> int:
-        number = self._numbers.setdefault(id(template), len(self._templates))
-        if number == len(self._templates):
-            self._templates.append(template)  # held here, so that its id stays its own
-        return number

@@ -31,7 +31,6 @@ from streams.detect_buckets import FAILING_LAG
 from streams.detect_judge import Judge
 from streams.gather import Gathered
 from streams.inbox_guard import InboxGuard, Shard
-from streams.replay_counts import CountsReader
 from streams.step import Part
 
 __all__ = ["Trainer"]
@@ -101,7 +100,7 @@ class Trainer:
         self._shared = self._step.shared.initial("")
         self._shared.catalog = catalog
         self._guard = InboxGuard(Shard(partition, partitions))
-        self._counts, self._miner = CountsReader(), Miner()
+        self._miner = Miner()
 
     def take(self, record: Record) -> None:
         """Learn from one record. What detect would make a dead letter is counted in `skipped`."""
@@ -167,7 +166,7 @@ class Trainer:
     def _event(self, record: Record) -> Event[Any] | None:
         """What detect gets to see of the record; None where it is nothing to learn from."""
         mined = record.topic == "logs"
-        event = decode_record(record) if mined else self._counts.read(record)
+        event = decode_record(record)
         self._guard.check_place(record, event)
         if self._guard.seen_before(record, event):
             self.skipped["duplicate"] += 1

@@ -22,7 +22,7 @@ from connectors.ports import Outbound
 from models.canonical import canonical_line
 from models.event import Event
 from models.mining import template_of
-from models.template import BUCKET_MS, BatchPointer, CoveredSource, Section, Template, TemplateCounts
+from models.template import BUCKET_MS, BatchPointer, CoveredSource, Section, Template, TemplateColumns, TemplateCounts
 from models.template_rules import RULES_VERSION
 from models.topics import partition_of
 
@@ -68,7 +68,7 @@ def history(services: int, begin: int, end: int, bucket_step: int) -> Iterator[O
     around the rate that the fleet's file will have.
     """
     chance = np.random.default_rng(begin)
-    known = [templates_of(kind) for kind in range(_KINDS)]
+    known = [Section.columns_of(templates_of(kind)) for kind in range(_KINDS)]
     mean = LINES_A_SECOND / TEMPLATES * BUCKET_MS / 1_000 * bucket_step
     homes: list[list[int]] = [[] for _ in range(PARTITIONS)]
     for number in range(services):
@@ -92,11 +92,11 @@ def history(services: int, begin: int, end: int, bucket_step: int) -> Iterator[O
                 yield Outbound("counts", event.key, encode(event), partition, covered)
 
 
-def _section(service: int, known: Sequence[tuple[Template, ...]], bucket: int, n: np.ndarray) -> Section:
+def _section(service: int, known: Sequence[TemplateColumns], bucket: int, n: np.ndarray) -> Section:
     rows = np.flatnonzero(n)
     return Section(
         service=service_name(service),
-        templates=known[service % _KINDS],
+        **known[service % _KINDS],
         template=rows.tolist(),
         bucket=[bucket] * len(rows),
         n=n[rows].tolist(),

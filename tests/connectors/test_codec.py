@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from models.errors import ContractError
 from models.event import Cause, Event, Position
 from models.log import LogBatch, SourceRange
 from models.signal import Tick
-from models.template import BatchPointer, CoveredSource, Section, Template, TemplateCounts
+from models.template import BatchPointer, CoveredSource, Section, TemplateCounts
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
@@ -86,6 +87,24 @@ def test_golden_bytes_of_each_version_of_every_contract_are_read_and_the_newest_
                 assert encode(event) == value, name
 
 
+FORMER = json.loads((GOLDEN / "template_counts.v1.json").read_bytes())
+OF_TEMPLATES = st.dictionaries(st.sampled_from(["id", "text", "severity", "a"]), SCALARS)
+
+
+@given(
+    st.sampled_from([(), (0,), (0, "templates"), (0, "templates", 0), (0, "templates", 0, "text")]),
+    JSON | st.just([]) | st.lists(OF_TEMPLATES, max_size=2),
+)
+def test_what_is_no_section_of_the_former_version_is_refused_with_a_reason(place, odd):
+    raw = json.loads(json.dumps(FORMER))
+    target, last = raw["data"], "sections"
+    for step in place:
+        target, last = target[last], step
+    target[last] = odd
+    with contextlib.suppress(ContractError):  # whatever else it raised would end the process
+        decode(json.dumps(raw).encode())
+
+
 TEXT = st.text(max_size=20) | st.sampled_from(['"\\/', "\x00\x1f\x7f\x80", "\b\f\n\r\t", "\u2028\ufeff\uffff", "😀é٣"])
 INTEGER = st.integers() | st.sampled_from([-(2**63), 2**63 - 1, 2**64 - 1, 2**64])
 COLUMN = st.lists(INTEGER, max_size=5)
@@ -115,7 +134,9 @@ BULK = st.one_of(
             st.builds(
                 Section,
                 service=TEXT,
-                templates=st.tuples(st.builds(Template, id=TEXT, text=TEXT, severity=INTEGER)),
+                ids=TEXTS.map(list),
+                texts=TEXTS.map(list),
+                severities=COLUMN,
                 template=COLUMN,
                 bucket=COLUMN,
                 n=COLUMN,

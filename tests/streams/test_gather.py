@@ -8,7 +8,7 @@ from detect_driver import Driver, section_of
 
 from models.event import Event
 from models.service_state import ServiceState
-from models.template import BUCKET_MS, Template
+from models.template import BUCKET_MS, Section, Template
 from streams.detect import Share
 from streams.gather import Gathered
 from streams.step import Part
@@ -72,7 +72,7 @@ def test_what_waited_counts_as_what_did_not(seed, far):
 def test_one_id_with_two_texts_stays_two_templates_until_detect_decides():
     first = Part("web", None, Share((), 5, True))  # type: ignore[arg-type]
     section = section_of("web", [(7, "t", 2)], {"t": "one"}, {})
-    other = section.model_copy(update={"templates": (Template(id="t", text="two", severity=4),)})
+    other = section.model_copy(update=Section.columns_of([Template(id="t", text="two", severity=4)]))
     gathered = Gathered(first)
     for each in (section, other, section):
         gathered.add(first._replace(share=Share((each,), 5, True)))

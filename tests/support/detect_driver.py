@@ -81,7 +81,7 @@ def section_of(service: str, rows: Sequence[Row], texts: Mapping[str, str], seve
     names = list(dict.fromkeys(name for _, name, _ in rows))
     return Section(
         service=service,
-        templates=tuple(Template(id=n, text=texts.get(n, n), severity=severity.get(n, 2)) for n in names),
+        **Section.columns_of(Template(id=n, text=texts.get(n, n), severity=severity.get(n, 2)) for n in names),
         template=[names.index(name) for _, name, _ in rows],
         bucket=[bucket for bucket, _, _ in rows],
         n=[count for _, _, count in rows],

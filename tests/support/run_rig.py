@@ -123,6 +123,6 @@ def line_counts(folder: Path) -> dict[tuple[str, str, int], int]:
     for event in events(folder, "counts", TemplateCounts.TYPE):
         for section in event.data.sections:
             for place, bucket, lines in zip(section.template, section.bucket, section.n, strict=True):
-                key = (section.service, section.templates[place].text, bucket)
+                key = (section.service, section.texts[place], bucket)
                 found[key] = found.get(key, 0) + lines
     return found

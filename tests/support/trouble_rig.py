@@ -127,7 +127,7 @@ def answers_of(counts: Sequence[Event[Any]], anomalies: Sequence[Event[Any]], sl
         if isinstance(event.data, TemplateCounts):
             for section in event.data.sections:
                 for place, bucket, n in zip(section.template, section.bucket, section.n, strict=True):
-                    told[section.service, section.templates[place].text, bucket] += n
+                    told[section.service, section.texts[place], bucket] += n
     last = _BEGIN + (slices * (_SLICE_MINUTES + _GAP_MINUTES) - _GAP_MINUTES - _TAIL_MINUTES) * _MINUTE
     return Answers(
         told,
