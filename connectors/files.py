@@ -11,16 +11,19 @@ import errno
 import os
 import re
 import stat
+from collections import deque
 from collections.abc import Sequence
 
 from connectors.cursor import HEAD_BYTES, Cursor, fingerprint
 from connectors.tail import Found
 from models.errors import ConfigError
 
-__all__ = ["FileTail", "check_file", "rotated_siblings", "source_id_of"]
+__all__ = ["FileTail", "check_file", "rotated_from", "rotated_siblings", "source_id_of"]
 
 _NUMBERED = re.compile(r"\.(\d{1,4})")
 _DATED = re.compile(r"[.-](\d{4}-?\d\d-?\d\d(?:[T_-]?\d\d[\d:]*)?)")
+_SUFFIX = re.compile(rf"(.+?)(?:{_NUMBERED.pattern}|{_DATED.pattern})")
+_MOST_LEFT = 16
 
 
 def source_id_of(path: str) -> str:
@@ -44,7 +47,7 @@ def check_file(path: str, followed_before: bool) -> None:
             raise ConfigError(
                 "this input does not exist",
                 file=path,
-                advice="Check the path; quote patterns only where the shell must not expand them",
+                advice="Check the path; a pattern, as '/var/log/shop/*.log', waits for files",
             ) from None
     except PermissionError:
         raise ConfigError(
@@ -73,6 +76,12 @@ def rotated_siblings(path: str) -> list[str]:
     return [os.path.join(folder, entry) for _, entry in (*sorted(dated), *sorted(numbered))]
 
 
+def rotated_from(path: str) -> str:
+    """The path that this one, by its name, was rotated from (see rotated_siblings); "" where it looks like none."""
+    found = _SUFFIX.fullmatch(path)
+    return found[1] if found else ""
+
+
 class FileTail:
     """One file by name, from the oldest of `older` (its rotated siblings that are to be read too) or from `resume` on.
 
@@ -94,6 +103,7 @@ class FileTail:
         self._fd = -1
         self._head = b""
         self._wanted = resume
+        self._left: deque[Cursor] = deque(maxlen=_MOST_LEFT)
         if resume is not None:
             self._resume(resume)
         else:
@@ -142,10 +152,23 @@ class FileTail:
         head = self._head
         here = Cursor(self.generation, self.inode, self.position, fingerprint(head, self.position))
         moved = self._fd >= 0 and os.fstat(self._fd).st_nlink == 0 and self._fits(successor, here)
+        self._left.append(here._replace(generation=0))
         self._open(successor)
         if moved:
             self.position = here.offset  # the same file, written back under a new inode
             self._head = head
+
+    def reads(self, path: str) -> bool:
+        """Is this the file that is being read, perhaps under another name?"""
+        try:
+            return self._fd >= 0 and os.path.samestat(os.fstat(self._fd), os.stat(path))
+        except OSError:
+            return False
+
+    def left_as(self, path: str) -> Cursor | None:
+        """Where the file that has this name now was left, if it was read before it was renamed."""
+        inode = _inode(path)
+        return next((left for left in self._left if left.inode == inode and self._fits(path, left)), None)
 
     @property
     def head(self) -> bytes:

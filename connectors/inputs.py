@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from models.audit import DeadLetter
 from models.event import Event, digest
 from models.log import HEARTBEAT_MS, MAX_BATCH_BYTES, MAX_BATCH_LINES, MAX_BATCH_MS
 
-__all__ = ["InputOptions", "LineSource"]
+__all__ = ["Changes", "InputOptions", "LineSource", "Watch"]
 
 _LEAST_POLL_BATCHES = 4
 _FILLED = 0.75
@@ -45,7 +46,9 @@ class InputOptions:
     `span_ms`: a poll returns at most this much event time, so that virtual time moves in steps no longer than that, and
     a live source that catches up never gives lines far beyond what it has promised. `run`, `region`: as in the
     envelope. `given`: what each partition has already, where appending a poll is not one transaction: a source is read
-    on from where the partition furthest behind stands, and what the others have is left out.
+    on from where the partition furthest behind stands, and what the others have is left out. `look_seconds`: how
+    often it is looked whether new files match a pattern; `tell` hears of such files, in whole sentences. `recall` is
+    called with a source's name before it is opened: `given` must know it afterwards.
     """
 
     partitions: int = 1
@@ -56,13 +59,35 @@ class InputOptions:
     given: Progress | None = None
     origin: str = ""
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
+    look_seconds: float = 2.0
+    tell: Callable[[str], None] = lambda _: None
+    recall: Callable[[str], None] = lambda _: None
+
+
+class Changes(NamedTuple):
+    """Feeds that have come, and those of before that nothing will come of any more."""
+
+    new: Sequence[Feed] = ()
+    gone: Sequence[Feed] = ()
+
+
+class Watch(Protocol):
+    """The port of what finds more to read, while reading."""
+
+    def look(self, feeds: Sequence[Feed]) -> Changes:
+        """What has changed since the last look, `feeds` being read now."""
+        ...
 
 
 class LineSource:
-    """Merges feeds into batches: the port `Source`."""
+    """Merges feeds into batches: the port `Source`. `watch`: asked at every poll what else is to be read; while there
+    is one, the input does not end.
+    """
 
-    def __init__(self, feeds: Sequence[Feed], options: InputOptions) -> None:
+    def __init__(self, feeds: Sequence[Feed], options: InputOptions, watch: Watch | None = None) -> None:
         self._feeds = tuple(feeds)
+        self._watch = watch
+        self._left: Counter[str] = Counter()
         self._options = options
         self._most_lines = int(_FILLED * (options.partitions - 1) * MAX_BATCH_LINES) + MAX_BATCH_LINES
         self._most_bytes = int(_FILLED * (options.partitions - 1) * MAX_BATCH_BYTES) + MAX_BATCH_BYTES
@@ -72,7 +97,6 @@ class LineSource:
         )
         if options.once:  # virtual time goes on where the sources stopped
             self._batcher.clock = max((0, *(feed.cursor.newest for feed in feeds)))
-        self._size = max(min(_READ_BYTES, _READ_AHEAD_BYTES // max(len(feeds), 1)), _LEAST_READ_BYTES)
         self._pending: list[Slice] = []
         self._lines = self._bytes = 0
         self._since: int | None = None
@@ -89,7 +113,7 @@ class LineSource:
         """Since the start of this process: lines, records, blank, binary, truncated, untimed, future, invalid_utf8,
         json, rotated, restarted, refused.
         """
-        total: Counter[str] = Counter()
+        total = self._left.copy()
         for feed in self._feeds:
             total.update(feed.counters)
         return total
@@ -111,8 +135,10 @@ class LineSource:
         if self.ended:
             return ()
         self._now = max(self._now, now)
+        if self._watch is not None and not self._pending:
+            self._change(self._watch.look(self._feeds))
         self._gather()
-        over = not any(feed.holds or not feed.ended for feed in self._feeds)
+        over = self._watch is None and not any(feed.holds or not feed.ended for feed in self._feeds)
         if self._due() or over:
             return self._flush(over)
         return ()
@@ -133,15 +159,24 @@ class LineSource:
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
+    def _change(self, changes: Changes) -> None:
+        for feed in changes.gone:
+            self._left.update(feed.counters)
+            self._reported.discard(feed.source_id)
+            feed.tail.close()
+        if changes.new or changes.gone:
+            self._feeds = (*(feed for feed in self._feeds if feed not in changes.gone), *changes.new)
+
     def _gather(self) -> None:
         """Take lines in event time until a poll's worth is there, or no source has more."""
         span = _FOREVER
+        size = max(min(_READ_BYTES, _READ_AHEAD_BYTES // max(len(self._feeds), 1)), _LEAST_READ_BYTES)
         while self._lines < self._poll_lines:
             open_feeds = []
             for feed in self._feeds:
                 more = True
                 while self._reading and not feed.holds and more:
-                    more = feed.fill(self._now, self._size)
+                    more = feed.fill(self._now, size)
                 if more:
                     open_feeds.append(feed)
             holding = [feed for feed in self._feeds if feed.holds]

@@ -63,6 +63,12 @@ class Progress:
                     mark if known is None else mark._replace(covered=max(mark.covered, known.covered))
                 )
 
+    def adopt(self, other: Progress, source_id: str) -> None:
+        """Take over what `other` knows of this source."""
+        for marks, found in zip(self._marks, other._marks, strict=True):
+            if source_id in found:
+                marks[source_id] = found[source_id]
+
     def mark(self, partition: int, source_id: str) -> Mark | None:
         """The source's mark in this partition; None where it was never heard of."""
         return self._marks[partition].get(source_id)

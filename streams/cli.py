@@ -99,7 +99,10 @@ def run(
     inputs: Annotated[
         list[str] | None,
         typer.Option(
-            "--input", "-i", help="A file, - for standard input, or sim:7, a simulated shop. May be given again."
+            "--input",
+            "-i",
+            help="A file, a quoted pattern ('/var/log/*.log'), - for standard input, or sim:7, a simulated shop. "
+            "May be given again.",
         ),
     ] = None,
     more: Annotated[list[str] | None, typer.Argument(metavar="INPUT", help="More inputs.")] = None,

@@ -18,7 +18,11 @@ def register(app: typer.Typer) -> None:
 def ingest(
     inputs: Annotated[
         list[str] | None,
-        typer.Option("--input", "-i", help="A file, or - for standard input. May be given again."),
+        typer.Option(
+            "--input",
+            "-i",
+            help="A file, a quoted pattern ('/var/log/*.log'), or - for standard input. May be given again.",
+        ),
     ] = None,
     more: Annotated[list[str] | None, typer.Argument(metavar="INPUT", help="More inputs.")] = None,
     kafka: Annotated[str, typer.Option("--kafka", help="Brokers, host:port (default: as configured).")] = "",

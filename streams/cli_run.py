@@ -21,6 +21,7 @@ from typing import Any, Final
 import structlog
 
 from connectors.codec import decode_record
+from connectors.opening import matches_of
 from connectors.ports import Record
 from connectors.settings import CONFIG_FILE, Configuration, read_settings, starter_config
 from models.anomaly import Anomaly, Status, Tier
@@ -34,6 +35,7 @@ from streams.wiring import Opening, Pipeline
 __all__ = ["RunOptions", "check", "init", "log_to_stderr", "run", "stopping"]
 
 _PROGRESS_SECONDS: Final = 5.0
+_NO_FILE: Final = "no file now: it is waited for; with --once that is an error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def run(options: RunOptions) -> None:
         raise ConfigError("no input", key="inputs", advice="Give --input FILE, --input - or --input sim:7.")
     log_to_stderr()
     report = _Report(configuration, options.once)
-    with stopping() as stop, Pipeline(configuration, Opening(once=options.once)) as pipeline:
+    with stopping() as stop, Pipeline(configuration, Opening(once=options.once, tell=note)) as pipeline:
         pipeline.host.observe(report.see)
         note(f"foreshock: reading {_named(configuration)} into {configuration.data} ({pipeline.folder.run})")
         with report.progress(pipeline, stop):
@@ -74,6 +76,11 @@ def check(config: Path | None) -> None:
         f"{len(catalog.services)} services, {len(catalog.targets)} targets, {len(catalog.runbooks)} runbooks, "
         f"mode {catalog.policy.mode}"
     )
+    for item in configuration.settings.inputs:
+        found = matches_of(item.path)
+        if found is not None:
+            number = f"{len(found):,} file{'' if len(found) == 1 else 's'} now"
+            note(f"{item.path} matches {number if found else _NO_FILE}")
 
 
 def init(file: Path | None, *, force: bool = False) -> None:

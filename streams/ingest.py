@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import TracebackType
 from typing import Final
 
@@ -24,7 +25,7 @@ from connectors.kafka_fence import take_over
 from connectors.kafka_ingest import KafkaSender, SendLimits, check_topic, close_producer, open_producer
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_progress import Hint, ranges_of, read_hint, read_progress, write_hint
-from connectors.opening import open_inputs, source_ids
+from connectors.opening import NamedInput, open_all, source_ids
 from connectors.ports import Clock, Outbound
 from connectors.progress import Progress
 from connectors.settings import Configuration
@@ -80,15 +81,16 @@ class Ingest:
             self._log_id = self._log.log_id("logs")
             first = take_over(settings.kafka, producer, options.name, self._log.partitions("logs"))
             self._hint = self._known_hint()
-            about = _input_options(configuration, options)
+            about = replace(_input_options(configuration, options), tell=tell)
             names = source_ids([] if first else [item.path for item in settings.inputs], about)
             logged = self._look_up(names)
             self.spool = stack.enter_context(closing(Spool(self.folder / "spool", options.spool_bytes)))
             given = self._take_spool(logged)
-            self._clock: Clock = PacedClock(settings.kafka.clock) if virtual else WallClock()
-            self.source = stack.enter_context(
-                closing(_open_source(configuration, replace(about, partitions=given.partitions, given=given)))
+            about = replace(
+                about, partitions=given.partitions, given=given, recall=partial(self._recall, given, set(names))
             )
+            self._clock: Clock = PacedClock(settings.kafka.clock) if virtual else WallClock()
+            self.source = stack.enter_context(closing(_open_source(configuration, about)))
             self.sender = KafkaSender(
                 settings.kafka,
                 producer,
@@ -176,6 +178,15 @@ class Ingest:
 
         return read_progress(self._log, names, self._hint, self._options.lookback_ms, tell)
 
+    def _recall(self, given: Progress, looked_up: set[str], source_id: str) -> None:
+        """A file that matches a pattern again, and was not there at the start: where the log says that it is."""
+        if source_id in looked_up or self._hint is None or source_id not in self._hint.sources:
+            return
+        looked_up.add(source_id)
+        near = Hint(log_id=self._log_id, ends=self._log.ends("logs"), sources=(source_id,))
+        found = read_progress(self._log, [source_id], near, self._options.lookback_ms, lambda *_: None)
+        given.adopt(found, source_id)
+
     def _take_spool(self, logged: Progress) -> Progress:
         """What the log will have once the spool is sent. What it has already is not sent again."""
         given = logged.copy()
@@ -222,14 +233,6 @@ def _input_options(configuration: Configuration, options: IngestOptions) -> Inpu
 
 
 def _open_source(configuration: Configuration, about: InputOptions) -> LineSource:
-    opened = [
-        open_inputs(
-            [item.path],
-            about,
-            service=item.service,
-            service_pattern=item.service_pattern,
-            timezone=item.timezone,
-        )
-        for item in configuration.settings.inputs
-    ]
-    return LineSource([feed for each in opened for feed in each.feeds], about)
+    inputs = configuration.settings.inputs
+    named = [NamedInput(item.path, item.service, item.service_pattern, item.timezone) for item in inputs]
+    return open_all(named, about)

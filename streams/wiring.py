@@ -6,7 +6,7 @@ In: a configuration and what is to be read. Out: an opened `Pipeline`, ready to 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ from connectors.history import recall_history
 from connectors.inputs import InputOptions, LineSource
 from connectors.keys import load_keys
 from connectors.local_predictor import answer_locally
-from connectors.opening import open_inputs
+from connectors.opening import NamedInput, open_all
 from connectors.runbooks import load_runbooks
 from connectors.settings import Configuration
 from connectors.simulator import Simulation, Tail, open_simulation, recorded_actions
@@ -59,10 +59,13 @@ def build_steps(data: Path, run: str, given_keys: Mapping[str, str] | None = Non
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """How to open a pipeline. `once`: read to the end in the input's own time; `catalog`: instead of the configured."""
+    """How to open a pipeline. `once`: read to the end in the input's own time; `catalog`: instead of the configured;
+    `tell` hears what a person should know of the inputs.
+    """
 
     once: bool = False
     catalog: Catalog | None = None
+    tell: Callable[[str], None] = lambda _: None
 
 
 class Pipeline:
@@ -161,19 +164,10 @@ class Pipeline:
             run=self.folder.run,
             region=settings.region,
             kafka=settings.kafka,
+            tell=opening.tell,
         )
-        opened = [
-            open_inputs(
-                [item.path],
-                options,
-                service=item.service,
-                service_pattern=item.service_pattern,
-                timezone=item.timezone,
-                resume=cursors,
-            )
-            for item in settings.inputs
-        ]
-        return [LineSource([feed for each in opened for feed in each.feeds], options)] if opened else []
+        inputs = [NamedInput(item.path, item.service, item.service_pattern, item.timezone) for item in settings.inputs]
+        return [open_all(inputs, options, cursors)] if inputs else []
 
     def _performers(self) -> dict[str, Performer]:
         readers = SqliteReaders(self.store.path)

@@ -28,6 +28,20 @@ def test_check_exits_78_and_names_file_line_key_and_what_to_write(tmp_path):
     assert "'observe', 'suggest' or 'act'" in said.stderr
 
 
+def test_check_says_how_many_files_a_pattern_matches(tmp_path):
+    for name in ("a.log", "b.log"):
+        (tmp_path / name).touch()
+    paths = "".join(f"  - path: {tmp_path}/{name}\n" for name in ("*.log", "a.*", "*.txt", "a.log"))
+    (tmp_path / "foreshock.yaml").write_text(f"inputs:\n{paths}")
+    said = foreshock("check", cwd=tmp_path)
+    assert said.returncode == 0
+    assert said.stderr.splitlines()[1:] == [
+        f"{tmp_path}/*.log matches 2 files now",
+        f"{tmp_path}/a.* matches 1 file now",
+        f"{tmp_path}/*.txt matches no file now: it is waited for; with --once that is an error",
+    ]
+
+
 def test_check_names_the_line_of_a_broken_runbook(tmp_path):
     (tmp_path / "books").mkdir()
     (tmp_path / "books" / "restart.yaml").write_text("id: restart\nversion: one\n")
