@@ -22,6 +22,7 @@ __all__ = [
     "StalledError",
     "UnknownOutcomeError",
     "UpgradeError",
+    "UsageError",
 ]
 
 
@@ -31,8 +32,18 @@ class ForeshockError(Exception):
     exit_code = 1
 
 
+class UsageError(ForeshockError):
+    """A command was given what it cannot take: a value, or options that exclude each other (exit 2, as for an unknown
+    option).
+    """
+
+    exit_code = 2
+
+
 class ConfigError(ForeshockError):
-    """A configuration file, a catalog or a runbook cannot be used as it stands (exit 78, EX_CONFIG)."""
+    """A configuration file, a catalog or a runbook cannot be used as it stands (exit 78, EX_CONFIG). Where `key` is an
+    option of the command line, it was wrong usage (exit 2).
+    """
 
     exit_code = 78
 
@@ -41,6 +52,8 @@ class ConfigError(ForeshockError):
         text = ": ".join(part for part in (where, key, message) if part)
         super().__init__(f"{text}. {advice}" if advice else text)
         self.file, self.line, self.key, self.advice = file, line, key, advice
+        if key.startswith("--"):
+            self.exit_code = UsageError.exit_code
 
 
 class ContractError(ForeshockError):
@@ -80,7 +93,11 @@ class SignatureError(ContractError):
 
 
 class DataFolderError(ForeshockError):
-    """The data folder cannot be used: held by another process, read-only, full, or not a Foreshock folder."""
+    """A folder cannot be used: held by another process, read-only, full, or not a Foreshock folder (exit 73,
+    EX_CANTCREAT).
+    """
+
+    exit_code = 73
 
 
 class BrokerError(ForeshockError):

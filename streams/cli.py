@@ -1,6 +1,6 @@
 """The command line: every command's options and help, and the one edge where errors become exit codes.
 
-In: argv. Out: 0 done, 1 not done (or it differs), 2 usage, 70 a defect of a step, 78 configuration, 130 Ctrl-C.
+In: argv. Out: an exit code, one for each kind of end: docs/OPERATIONS.md has the table, models/errors.py the errors.
 Nothing heavy is imported here: each command imports what it needs, so `foreshock --help` answers at once.
 """
 

@@ -42,6 +42,7 @@ class Wanted(NamedTuple):
 
 def list_letters(where: Where, wanted: Wanted, *, as_json: bool) -> None:
     """List them in the order in which they were logged."""
+    _require_topic(wanted.topic)
     with opened(where) as log:
         letters = _read(log, wanted)
         place = log.place
@@ -55,10 +56,11 @@ def list_letters(where: Where, wanted: Wanted, *, as_json: bool) -> None:
 
 
 def show_letter(where: Where, place: str, *, as_json: bool) -> None:
-    """Show one whole. Raises LetterError where there is none."""
+    """Show one whole. Raises LetterError where there is none, UsageError for what is no place."""
+    wanted = parse_place(place)
     with opened(where) as log:
         since = since_of(log, "")
-        letter = find_letter(log, recent(log, since), parse_place(place))
+        letter = find_letter(log, recent(log, since), wanted)
     if as_json:
         put_json(_json(letter))
         return
@@ -77,13 +79,15 @@ def show_letter(where: Where, place: str, *, as_json: bool) -> None:
 def replay_letters(where: Where, places: Sequence[str], wanted: Wanted, *, yes: bool, as_json: bool) -> None:
     """Say what would be appended, and with `yes` append it; exit 1 where something was not.
 
-    Raises LetterError where a place has no letter, BadParameter where nothing is named.
+    Raises LetterError where a place has no letter, BadParameter or UsageError where none is named.
     """
     if not places and not wanted.reason:
         raise typer.BadParameter("name a place, or --reason with a reason that `foreshock dead-letters list` shows")
+    wanted_places = [parse_place(place) for place in places]
+    _require_topic(wanted.topic)
     with opened(where, append=yes) as log:
         since = since_of(log, wanted.since)
-        named = [find_letter(log, recent(log, since), parse_place(place)) for place in places]
+        named = [find_letter(log, recent(log, since), place) for place in wanted_places]
         replays = plan_replays(log, [*named, *(_read(log, wanted) if wanted.reason else ())])
         for replay in replays:
             if not as_json:
@@ -116,9 +120,12 @@ def _sum_up(possible: int, refused: int, done: int, yes: bool) -> None:
         note(f"nothing was appended: {possible} would be with --yes{cannot}")
 
 
+def _require_topic(topic: str) -> None:
+    if topic and topic not in TOPICS:
+        raise typer.BadParameter(f"there is no topic {shown(topic)}; there are {', '.join(TOPICS)}")
+
+
 def _read(log: SharedLog, wanted: Wanted) -> list[Letter]:
-    if wanted.topic and wanted.topic not in TOPICS:
-        raise typer.BadParameter(f"there is no topic {shown(wanted.topic)}; there are {', '.join(TOPICS)}")
     since = since_of(log, wanted.since)
     view = recent(log, since)
     letters = list(read_letters(view, topic=wanted.topic, reason=wanted.reason))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from connectors.open_log import configured_cluster
 from connectors.settings import read_settings
 from connectors.where import Where
-from models.errors import ConfigError
+from models.errors import ConfigError, UsageError
 from streams.cli_where import quiet_clients
 from streams.doctor import Finding
 from streams.rendering import note, put, put_json, shown
@@ -20,7 +20,7 @@ __all__ = ["doctor"]
 
 
 def doctor(where: Where, *, as_json: bool) -> None:
-    """Make all checks; each is shown as soon as it is made."""
+    """Make all checks; each is shown as soon as it is made. Raises ConfigError for options that cannot be meant."""
     levels = []
     with quiet_clients():
         for finding in _examine(where):
@@ -46,6 +46,8 @@ def _examine(where: Where) -> Iterator[Finding]:
         cluster = configured_cluster(where)
         configuration = cluster or read_settings(where.config)
     except ConfigError as error:
+        if error.exit_code == UsageError.exit_code:
+            raise
         yield Finding("configuration", "fail", "it cannot be used", str(error))
         return
     yield Finding("configuration", "ok", configuration.file or "no file: defaults and the environment")

@@ -25,7 +25,7 @@ from connectors.opening import matches_of
 from connectors.ports import Record
 from connectors.settings import CONFIG_FILE, Configuration, read_settings, starter_config
 from models.anomaly import Anomaly, Status, Tier
-from models.errors import ConfigError
+from models.errors import ConfigError, DataFolderError
 from models.series import FIRST_TEMPLATE
 from models.service_state import ServiceState
 from models.template import TemplateCounts
@@ -84,11 +84,16 @@ def check(config: Path | None) -> None:
 
 
 def init(file: Path | None, *, force: bool = False) -> None:
-    """Write a commented configuration. Raises ConfigError where there is one already and `force` is not given."""
+    """Write a commented configuration. Raises ConfigError where there is one already and `force` is not given,
+    DataFolderError where it cannot be written.
+    """
     path = file or Path(CONFIG_FILE)
     if path.exists() and not force:
         raise ConfigError("exists already", file=str(path), advice="Give --force to write over it.")
-    path.write_text(starter_config(), encoding="utf-8")
+    try:
+        path.write_text(starter_config(), encoding="utf-8")
+    except OSError as error:
+        raise DataFolderError(f"{path} cannot be written ({error.strerror}). Name another file.") from error
     note(f"wrote {path}. Next: edit it, then `foreshock check` and `foreshock run`.")
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import yaml
 
 from models.contracts import CONTRACTS
-from models.errors import ForeshockError
+from models.errors import DataFolderError
 from models.event import Contract
 from models.topics import TOPICS, Topic
 from streams.rendering import note, put_json
@@ -45,7 +45,7 @@ def export(out: Path | None) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ForeshockError(f"{out} cannot be written ({error.strerror}). Give --out a folder of yours.") from error
+        raise DataFolderError(f"{out} cannot be written ({error.strerror}). Give --out a folder of yours.") from error
     note(f"wrote {len(written)} files below {out}")
 
 

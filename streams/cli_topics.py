@@ -20,7 +20,7 @@ from connectors.kafka_probe import check_brokers
 from connectors.kafka_settings import KafkaSettings, kafka_options
 from connectors.kafka_topics import Difference, TopicPlan, TopicState
 from connectors.settings import Configuration, read_settings
-from models.errors import ForeshockError
+from models.errors import UsageError
 from models.topics import TOPICS
 from streams.catalog import publish_catalog
 from streams.rendering import note, put, put_json, put_table, shown
@@ -89,7 +89,7 @@ def list_acls(config: Path | None, kafka: str, *, role: str, create: bool, as_js
     """The ACLs, of one role or all; `create` makes them on the cluster instead of listing them."""
     settings = read_settings(config, kafka_options(kafka)).settings.kafka
     if role and role not in ROLES:
-        raise ForeshockError(f"there is no role {role!r}. Known: {', '.join(ROLES)}.")
+        raise UsageError(f"--role: there is no role {role!r}. Known: {', '.join(ROLES)}.")
     acls = [acl for acl in role_acls(settings) if role in ("", acl.role)]
     if create:
         with _admin(settings) as admin:

@@ -16,7 +16,7 @@ from connectors.codec import decode_record
 from connectors.ports import Outbound, Record
 from connectors.shared_log import SharedLog
 from models.audit import DeadLetter
-from models.errors import ContractError, ForeshockError
+from models.errors import ContractError, ForeshockError, UsageError
 from models.event import Event, Position
 from models.topics import TOPICS
 from streams.reading import ReadableLog, read_topic
@@ -69,11 +69,11 @@ class Replay:
 
 
 def parse_place(text: str) -> Position:
-    """`dead-letters/0@12`, `0@12` (a dead letter, too) or `signals/1@7`. Raises LetterError."""
+    """`dead-letters/0@12`, `0@12` (a dead letter, too) or `signals/1@7`. Raises UsageError."""
     match = _PLACE.fullmatch(text)
     topic = (match[1] or TOPIC) if match else ""
     if match is None or topic not in TOPICS:
-        raise LetterError(f"{text!r} is no place. Write TOPIC/PARTITION@OFFSET, as `foreshock dead-letters list` does.")
+        raise UsageError(f"{text!r} is no place. Write TOPIC/PARTITION@OFFSET, as `foreshock dead-letters list` does.")
     return Position(topic, int(match[2]), int(match[3]))
 
 

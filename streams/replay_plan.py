@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from connectors.ports import Entry, Log, UnitName
 from models.anomaly import Anomaly
 from models.catalog import Catalog
-from models.errors import ForeshockError
+from models.errors import ForeshockError, UsageError
 from models.event import Model, digest
 from models.incident import Incident
 from models.retraining import LeftOut, alarm_spans, incident_spans
@@ -173,7 +173,7 @@ def _time(option: str, text: str, now: int) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ReplayError(
+        raise UsageError(
             f"{option} {text!r}: write a time as 2026-03-01T12:00Z or in ms, a span before now as 7d, 12h or 90m, "
             "or an offset as @1234"
         ) from None

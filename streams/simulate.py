@@ -167,6 +167,6 @@ def _listening(cloud: Cloud, address: Address) -> Iterator[CloudServer]:
     except OSError as error:
         advice = "Give --port another number, or stop who listens there."
         where = f"{address.host}:{address.port}"
-        raise ConfigError(f"cannot listen on {where} ({error.strerror})", key="--port", advice=advice) from error
+        raise ConfigError(f"cannot listen on {where} ({error.strerror})", key="actuator", advice=advice) from error
     with server:
         yield server

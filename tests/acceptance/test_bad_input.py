@@ -143,7 +143,7 @@ def test_a_read_only_data_folder_is_a_clear_error(tmp_path):
     (tmp_path / "app.log").write_text("2026-05-04T10:00:01Z INFO fine\n")
     with mounted(tmp_path / "data", "ro,size=1m"):
         said = foreshock("run", "--once", "--input", tmp_path / "app.log", "--data", tmp_path / "data")
-    assert (said.returncode, said.stdout) == (1, "")
+    assert (said.returncode, said.stdout) == (73, "")
     assert "cannot be written (Read-only file system)" in said.stderr
     assert "another --data folder" in said.stderr
 
@@ -158,11 +158,11 @@ def test_a_full_data_folder_is_a_clear_error_and_after_freeing_space_nothing_is_
     assert foreshock(*run, calm).returncode == 0
     with mounted(tmp_path / "data", "size=2m") as data:
         said = foreshock(*run, data)
-        assert said.returncode == 1
+        assert said.returncode == 73
         assert "the disk is full" in said.stderr
         assert "nothing committed is lost" in said.stderr
         again = foreshock(*run, data)  # still full: still a clear error, and no harm done
-        assert again.returncode == 1
+        assert again.returncode == 73
         assert "the disk is full" in again.stderr
         subprocess.run(["mount", "-o", "remount,size=64m", str(data)], check=True)
         said = foreshock(*run, data)

@@ -112,12 +112,12 @@ def test_a_terminal_is_not_needed_and_colour_can_be_refused(live):
     assert "\x1b" not in said.stdout
 
 
-def test_usage_errors_exit_2_and_missing_data_exits_1(tmp_path):
+def test_usage_errors_exit_2_and_missing_data_exits_73(tmp_path):
     assert foreshock("tap").returncode == 2
     assert foreshock("nothing").returncode == 2
     assert foreshock("tap", "logs", "--last", "-1").returncode == 2
     nothing = foreshock("explain", "x", "--data", tmp_path)
-    assert (nothing.returncode, nothing.stdout) == (1, "")
+    assert (nothing.returncode, nothing.stdout) == (73, "")
     assert "--data" in nothing.stderr
 
 

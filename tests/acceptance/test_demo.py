@@ -126,6 +126,6 @@ def test_a_second_demo_in_the_same_folder_waits_for_nobody_and_breaks_nothing(de
             [sys.executable, "-c", CODE, "demo", "--data", str(folder)], capture_output=True, text=True, check=False
         )
         other.stdin.close()
-    assert said.returncode == 1
+    assert said.returncode == 73
     assert "is held by process" in said.stderr
     assert (folder / "with-foreshock" / "foreshock.db").stat().st_mtime_ns == log

@@ -132,7 +132,7 @@ def test_a_second_process_on_the_folder_is_told_who_holds_it(tmp_path):
     path.touch()
     holder = started("run", "--input", path, "--data", data)
     second = foreshock("run", "--input", path, "--data", data)
-    assert (second.returncode, second.stdout) == (1, "")
+    assert (second.returncode, second.stdout) == (73, "")
     assert f"held by process {holder.pid}" in second.stderr
     assert "another --data folder" in second.stderr
     holder.send_signal(signal.SIGTERM)

@@ -35,7 +35,7 @@ def test_export_writes_every_document_and_stdout_gives_the_same(tmp_path):
 def test_a_folder_that_cannot_be_written_is_said_so(tmp_path):
     (tmp_path / "file").write_text("")
     said = run_cli("schema", "export", "--out", tmp_path / "file")
-    assert said.code == 1
+    assert said.code == 73
     assert "--out" in said.err
 
 

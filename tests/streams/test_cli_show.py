@@ -108,7 +108,7 @@ def test_an_unknown_topic_or_type_is_a_usage_error_that_lists_what_there_is(fold
 
 def test_a_folder_without_data_says_what_to_do(tmp_path):
     said = run_cli("incidents", "--data", tmp_path)
-    assert (said.code, said.out) == (1, "")
+    assert (said.code, said.out) == (73, "")
     assert "--data" in said.err
 
 

@@ -102,7 +102,7 @@ def test_acls_are_lines_to_run_or_rows_to_read(folder: Path, prefix: str) -> Non
     rows = run_cli("topics", "acls", "--json").rows
     assert {row["role"] for row in rows} == {"ingest", "mine", "detect", "respond", "act", "operator", "subscriber"}
     assert not [row for row in rows if row["role"] != "operator" and row["resource"] == "cluster"]
-    assert run_cli("topics", "acls", "--role", "nobody").code == 1
+    assert run_cli("topics", "acls", "--role", "nobody").code == 2
 
 
 def test_principals_may_be_named_otherwise(folder: Path, prefix: str) -> None:

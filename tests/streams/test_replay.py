@@ -146,8 +146,8 @@ def test_ranges_are_given_by_offset_by_time_and_by_span(leaky):
 @pytest.mark.parametrize(
     ("options", "word", "code"),
     [
-        (["--from", "yesterday"], "--from 'yesterday'", 1),
-        (["--to", "@-4"], "as @1234", 1),
+        (["--from", "yesterday"], "--from 'yesterday'", 2),
+        (["--to", "@-4"], "as @1234", 2),
         (["--from", "@500", "--to", "@400"], "holds nothing", 1),
         (["--to", "@20"], "earlier time", 1),
         (["--topic", "alerts"], "counts or logs", 2),
