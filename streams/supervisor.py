@@ -38,8 +38,8 @@ _MEANINGS: Final = {
     1: "it gave up with an error",
     2: "wrong usage",
     69: "no broker answers, or it is refused there",
-    73: "its folder cannot be used: held by another process, not writable, or full",
     70: "a defect, or a record at which its step fails",
+    73: "its folder cannot be used: held by another process, not writable, or full",
     75: "it made no progress",
     78: "its configuration cannot be used, or it must be upgraded",
 }
