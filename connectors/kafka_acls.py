@@ -25,7 +25,7 @@ from connectors.shared_log import INSPECT, READERS
 from models.errors import BrokerError
 from models.topics import INSPECTED, TOPICS, Topic
 
-__all__ = ["ROLES", "Acl", "acl_lines", "create_acls", "role_acls"]
+__all__ = ["ROLES", "Acl", "acl_lines", "create_acls", "readers_of", "role_acls", "role_of", "writers_of"]
 
 ROLES: Final = ("ingest", "mine", "detect", "respond", "act", "operator", "subscriber")
 """What a principal is made for. The operator is a person's tools: reviews, pause, catalog, topics, tap, replay."""
@@ -70,6 +70,21 @@ class Acl(NamedTuple):
     name: str
     pattern: Literal["literal", "prefixed"]
     operation: str
+
+
+def role_of(step: str) -> str:
+    """The role that runs a step: the case is respond's."""
+    return _ROLE_OF[step]
+
+
+def writers_of(topic: Topic) -> list[str]:
+    """The roles whose work it is to write there (what else they may, `role_acls` says)."""
+    return [role for role in ROLES if role in _roles(topic.written_by, topic)]
+
+
+def readers_of(topic: Topic) -> list[str]:
+    """The roles whose work it is to read there."""
+    return [role for role in ROLES if role in _roles(topic.read_by, topic)]
 
 
 def role_acls(settings: KafkaSettings) -> Sequence[Acl]:

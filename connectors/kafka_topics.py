@@ -97,11 +97,15 @@ class Difference:
     remedy: str = ""
     refused: bool = False
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> str:
+        """What differs, without the remedy."""
         if self.setting == "topic":
             return f"{self.name} is missing"
-        text = f"{self.name}: {self.setting} is {self.is_now}, must be {self.must_be}"
-        return f"{text}. {self.remedy}" if self.remedy else text
+        return f"{self.name}: {self.setting} is {self.is_now}, must be {self.must_be}"
+
+    def __str__(self) -> str:
+        return f"{self.text}. {self.remedy}" if self.remedy else self.text
 
 
 def open_admin(settings: KafkaSettings, client: str = "admin") -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 from connectors import kafka_topics
 from connectors.clock import PacedClock, WallClock
-from connectors.kafka_acls import ROLES, acl_lines, create_acls, role_acls
+from connectors.kafka_acls import ROLES, acl_lines, create_acls, readers_of, role_acls, role_of, writers_of
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_probe import check_brokers
 from connectors.kafka_settings import KafkaSettings, kafka_options
@@ -46,8 +46,8 @@ def apply_topics(config: Path | None, kafka: str, *, as_json: bool) -> None:
         else:
             put(shown(f"{difference.name}: {difference.setting} {difference.is_now} -> {difference.must_be}"))
     note(f"{len(plans)} topics; {len(changed) or 'nothing'} changed" + (f"; {len(left)} left:" if left else ""))
-    for difference in left:
-        note(f"  {difference}")
+    for line in _lines(left):
+        note(f"  {line}")
     if left:
         sys.exit(1)
 
@@ -58,11 +58,12 @@ def diff_topics(config: Path | None, kafka: str, *, as_json: bool) -> None:
     with _admin(settings) as admin:
         found = kafka_topics.describe(admin, settings, [plan.name for plan in plans])
     differences = kafka_topics.diff(plans, found)
-    for difference in differences:
-        if as_json:
+    if as_json:
+        for difference in differences:
             put_json(_row(difference))
-        else:
-            put(shown(str(difference)))
+    else:
+        for line in _lines(differences):
+            put(shown(line))
     if not differences:
         note(f"{len(plans)} topics are as configured")
         return
@@ -135,6 +136,17 @@ def _planned(config: Path | None, kafka: str) -> tuple[KafkaSettings, Sequence[T
     return settings.kafka, kafka_topics.plan(settings.kafka, settings.partitions)
 
 
+def _lines(differences: Sequence[Difference]) -> Iterator[str]:
+    """One line a difference; what a person has to do stands once, below those it mends."""
+    remedies: dict[str, list[Difference]] = {}
+    for difference in differences:
+        remedies.setdefault(difference.remedy, []).append(difference)
+    for remedy, mended in remedies.items():
+        yield from (item.text for item in mended)
+        if remedy:
+            yield f"  {remedy}"
+
+
 def _advised(differences: Sequence[Difference]) -> bool:
     return any(difference.remedy for difference in differences)
 
@@ -161,15 +173,15 @@ def _description(plan: TopicPlan, state: TopicState | None) -> dict[str, Any]:
         "kept": kept,
         "records": sum(state.nexts.values()) - sum(state.firsts.values()) if state else None,
         "size": state.size_bytes if state else None,
-        "written by": topic.written_by if topic else plan.changelog_of,
-        "read by": topic.read_by if topic else plan.changelog_of,
+        "written by": ", ".join(writers_of(topic) if topic else [role_of(plan.changelog_of)]),
+        "read by": ", ".join(readers_of(topic) if topic else [role_of(plan.changelog_of)]),
         "offsets": {part: [state.firsts[part], end] for part, end in sorted(state.nexts.items())} if state else {},
         "replication": state.replication if state else None,
     }
 
 
 def _cell(column: str, value: Any) -> str:
-    if value is None:
+    if value in (None, ""):
         return "missing" if column == "partitions" else "-"
     return f"{value / 1_000_000:.1f} MB" if column == "size" else str(value)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -135,10 +136,13 @@ def _check_topics(differences: Sequence[Difference], planned: int, options: str)
     missing = [item.name for item in differences if item.setting == "topic"]
     if missing:
         yield Finding("topics", "fail", f"{len(missing)} of {planned} are missing: {', '.join(missing)}", apply)
+    alike: dict[Difference, list[str]] = {}
     for item in differences:
         if item.setting != "topic":
-            said = f"{item.name}: {item.setting} is {item.is_now}, must be {item.must_be}"
-            yield Finding("topics", "fail" if item.refused else "warn", said, item.remedy or apply)
+            alike.setdefault(replace(item, name=""), []).append(item.name)
+    for item, names in alike.items():
+        said = replace(item, name=", ".join(names)).text
+        yield Finding("topics", "fail" if item.refused else "warn", said, item.remedy or apply)
     if not differences:
         yield Finding("topics", "ok", f"{planned} are as configured")
 

@@ -244,4 +244,10 @@ def _numbers(result: Comparison) -> tuple[Any, ...]:
 
 
 def _verdict(result: Comparison) -> str:
-    return result.error or (f"differs: {result.first_difference}" if result.different else "equal")
+    if result.error:
+        return f"cannot be recomputed: {result.error}"
+    if result.different:
+        return f"NOT as recorded: {result.first_difference}"
+    if not result.emissions:
+        return "nothing was emitted, as recorded" if result.records else "nothing was read yet"
+    return "as recorded, byte for byte" + (", as far as it is kept" if result.not_kept else "")

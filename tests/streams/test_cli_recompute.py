@@ -215,12 +215,16 @@ def test_the_command_recomputes_a_real_case_and_exits_1_where_it_differs(tmp_pat
     assert said.code == 0, said.err
     assert sum(row["equal"] for row in said.rows) >= 10
     assert all(row["holds"] for row in said.rows)
+    verdicts = run_cli("recompute", "--data", tmp_path).out
+    assert "as recorded, byte for byte" in verdicts
+    assert "nothing was read yet" in verdicts
     change(
         tmp_path,
         f"UPDATE records SET value = CAST(replace(value, '\"review\"', '\"act\"') AS BLOB) WHERE {of('predictions')}",
     )
     said = run_cli("recompute", "--data", tmp_path)
     assert said.code == 1
+    assert "NOT as recorded: " in said.out
     assert "predictions/0@1" in said.out
     assert run_cli("recompute", "--data", tmp_path, "--step", "nothing").code == 2
     assert run_cli("recompute", "--data", tmp_path, "--partition", "9").code == 2

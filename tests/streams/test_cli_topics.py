@@ -11,6 +11,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource
 
 from connectors.codec import decode_record
+from connectors.kafka_acls import ROLES
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_settings import KafkaSettings
 from connectors.ports import Outbound
@@ -50,13 +51,15 @@ def test_topics_are_made_checked_and_shown(folder: Path, kafka: str, prefix: str
     shown = run_cli("topics", "describe", "--kafka", kafka)
     assert shown.code == 0
     (logs,) = [line for line in shown.out.splitlines() if line.startswith(f"{prefix}logs ")]
-    assert " ".join(logs.split()[1:]) == "partition of the service 2 3 d 0 0.0 MB connectors mine"
+    assert " ".join(logs.split()[1:]) == "partition of the service 2 3 d 0 0.0 MB ingest mine"
     rows = run_cli("topics", "describe", "--kafka", kafka, "--json").rows
     assert rows[0] | {"size": 0} == {
         "topic": f"{prefix}logs", "key": "partition of the service", "partitions": 2, "kept": "3 d", "records": 0,
-        "size": 0, "written by": "connectors", "read by": "mine", "offsets": {"0": [0, 0], "1": [0, 0]},
+        "size": 0, "written by": "ingest", "read by": "mine", "offsets": {"0": [0, 0], "1": [0, 0]},
         "replication": 1,
     }  # fmt: skip
+    said = {word for row in rows for side in ("written by", "read by") for word in row[side].split(", ")}
+    assert said <= {*ROLES, ""}
 
 
 def test_a_difference_is_readable_and_mended(folder: Path, kafka: str, prefix: str) -> None:
@@ -80,6 +83,9 @@ def test_what_would_break_keys_is_a_configuration_error(
     monkeypatch.setenv("FORESHOCK_PARTITIONS", "4")
     refused = run_cli("topics", "apply", "--kafka", kafka)
     assert (refused.code, refused.out) == (78, "")
+    differing = run_cli("topics", "diff", "--kafka", kafka)
+    assert (differing.code, differing.out.count("must be 4")) == (1, 18)
+    assert differing.out.count("Write `partitions: 2`") == 1
     assert "nothing was changed" in refused.err
     assert "Write `partitions: 2`" in refused.err
 
