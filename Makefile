@@ -19,9 +19,12 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/foreshock demo
 
-# A real broker on 127.0.0.1:9092 until Ctrl-C, its data in ./foreshock-kafka. Needs Java 17, and Maven the first time.
+# A real broker on 127.0.0.1 until Ctrl-C; `make kafka PORT=9192 FOLDER=other` for a second one, each in a folder of its
+# own. Needs Java 17, and Maven the first time.
+PORT   = 9092
+FOLDER = foreshock-kafka
 kafka: $(VENV)/.installed
-	$(BIN)/python -m connectors.local_kafka --folder foreshock-kafka --port 9092
+	$(BIN)/python -m connectors.local_kafka --folder $(FOLDER) --port $(PORT)
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)

@@ -20,6 +20,9 @@ __all__ = ["LOCK", "DataFolder", "hold", "open_reader"]
 
 _DATABASE = "foreshock.db"
 LOCK = "lock"
+_BESIDE = (
+    "Stop it first, or use another --data folder; `tap`, `explain`, `incidents`, `review` and `pause` work beside it."
+)
 
 
 class DataFolder:
@@ -71,8 +74,9 @@ def open_reader(path: Path, *, append: bool = False) -> SqliteStore:
     return SqliteStore(database, read_only=not append)
 
 
-def hold(path: Path) -> IO[str]:
-    """Hold a folder until the result is closed or the process ends; made (0700) where it does not exist.
+def hold(path: Path, advice: str = _BESIDE, about: str = "") -> IO[str]:
+    """Hold a folder until the result is closed or the process ends; made (0700) where it does not exist. `advice` is
+    for who finds it held, `about` says beside the process's number who holds it now.
 
     Raises DataFolderError when another process holds it, it is no folder, or cannot be written.
     """
@@ -93,13 +97,10 @@ def hold(path: Path) -> IO[str]:
         handle.seek(0)
         holder = handle.read().strip() or "unknown"
         handle.close()
-        raise DataFolderError(
-            f"{path} is held by process {holder}. Stop it first, or use another --data folder; "
-            "`tap`, `explain`, `incidents`, `review` and `pause` work beside it."
-        ) from None
+        raise DataFolderError(f"{path} is held by process {holder}. {advice}") from None
     try:
         handle.truncate(0)
-        handle.write(f"{os.getpid()}\n")
+        handle.write(f"{os.getpid()}{about}\n")
         handle.flush()
     except OSError as error:
         handle.close()

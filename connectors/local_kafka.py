@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import fcntl
 import os
 import secrets
 import signal
@@ -20,11 +21,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import IO, Final, Self
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
+from connectors.data_folder import hold
 from connectors.local_kafka_certificates import Certificates, make_certificates
 from connectors.local_kafka_config import (
     HOST,
@@ -40,7 +42,7 @@ from connectors.local_kafka_config import (
 from connectors.local_kafka_jars import kafka_jars, require_java
 from connectors.settings import cache_folder
 from connectors.tether import guard
-from models.errors import LocalKafkaError
+from models.errors import DataFolderError, LocalKafkaError
 
 __all__ = ["QUICK_START", "LocalBroker", "Security", "main", "new_cluster_id"]
 
@@ -53,6 +55,8 @@ _POLL_SECONDS = 0.05
 _HEAP = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC")
 _BRIEF = ("-Xmx128m", "-XX:+UseSerialGC", *QUICK_START)
 _BIND_FAILED = "Address already in use"
+_LEAVE_SECONDS = 3.0
+"""A broker whose owner was killed a moment ago still holds its folder until it is gone, too."""
 
 
 class LocalBroker:
@@ -61,7 +65,8 @@ class LocalBroker:
     `port` 0: a free one, kept through restarts. `advertised`: the port that clients of the plain listener are told to
     come to, where a proxy stands between. `properties` (server.properties' names) and `java_options` win over what the
     launcher sets.
-    `seat`: its place in a cluster of several (LocalCluster); else it is alone. The broker dies with this process.
+    `seat`: its place in a cluster of several (LocalCluster); else it is alone. The broker dies with this process. Its
+    folder is locked while it runs: two brokers in one would destroy what both have.
     """
 
     def __init__(
@@ -83,6 +88,7 @@ class LocalBroker:
         self._certificates: Certificates | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
+        self._lock: IO[str] | None = None
 
     @property
     def ports(self) -> Ports:
@@ -141,6 +147,8 @@ class LocalBroker:
         if self._port and not is_free(self._port):
             raise LocalKafkaError(f"port {self._port} is taken. Stop what listens there, or name another port")
         java, jars = require_java(), kafka_jars(cache_folder())
+        if self._lock is None:
+            self._lock = self._hold()
         self._write_configuration()
         base = [java, f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}", "-cp", f"{jars}/*"]
         if not (self.folder / "data" / "meta.properties").exists():
@@ -154,6 +162,9 @@ class LocalBroker:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                pass_fds=(
+                    self._lock.fileno(),
+                ),  # the lock is gone when the broker is, whatever becomes of this process
             )
         self._guard = guard(self._process.pid)
 
@@ -190,6 +201,10 @@ class LocalBroker:
             self._process.kill()
             self._process.wait()
             self._process = None
+        if self._lock is not None:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)  # closing is not enough where this process has forked meanwhile
+            self._lock.close()
+            self._lock = None
 
     def restart(self) -> None:
         """stop() where it runs, and start() on the same ports and folder."""
@@ -216,6 +231,17 @@ class LocalBroker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _hold(self) -> IO[str]:
+        deadline = time.monotonic() + _LEAVE_SECONDS
+        advice = "Use that one, or stop it first, or name another --folder (make kafka FOLDER=...)."
+        while True:
+            try:
+                return hold(self.folder, advice, f", a broker at {self.bootstrap}")
+            except DataFolderError as error:
+                if time.monotonic() > deadline:
+                    raise LocalKafkaError(str(error)) from error
+            time.sleep(_POLL_SECONDS)
 
     def _write_configuration(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -275,6 +301,18 @@ def new_cluster_id() -> str:
     return base64.urlsafe_b64encode(b"F" + secrets.token_bytes(15)).decode().rstrip("=")
 
 
+def _tell(broker: LocalBroker) -> None:
+    """The address on stdout, for programs; all of it on stderr, for a person."""
+    sys.stdout.write(f"{broker.bootstrap}\n")
+    sys.stdout.flush()
+    sys.stderr.write(
+        f"Kafka is ready at {broker.bootstrap}\n"
+        f"  its data stays in {broker.folder}; Ctrl-C stops it\n"
+        f"  next, in another terminal: foreshock up --kafka {broker.bootstrap} --apply-topics\n"
+    )
+    sys.stderr.flush()
+
+
 def main() -> None:
     """Run a broker in the foreground; SIGTERM and Ctrl-C stop it."""
     parser = argparse.ArgumentParser(prog="python -m connectors.local_kafka", description=main.__doc__)
@@ -284,9 +322,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     broker = LocalBroker(options.folder, port=options.port)
     try:
+        sys.stderr.write("starting Kafka (43 MB are downloaded the first time)\n")
         with broker:
-            sys.stdout.write(f"{broker.bootstrap}\n")
-            sys.stdout.flush()
+            _tell(broker)
             code = broker.wait()
         raise LocalKafkaError(f"Kafka has ended by itself (exit {code}). Look at {broker.log_file}")
     except KeyboardInterrupt:

@@ -119,10 +119,20 @@ def test_clients_of_a_proxied_broker_come_through_the_proxy_only(proxied):
 def test_the_command_says_where_its_broker_is_ends_in_order_on_sigterm_and_never_leaves_it_behind(tmp_path):
     require_broker()
     command = [sys.executable, "-m", "connectors.local_kafka", "--folder", str(tmp_path), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
-        make_topic(owner.stdout.readline().strip(), "there")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as owner:
+        address = owner.stdout.readline().strip()
+        make_topic(address, "there")
+        written = (tmp_path / "server.properties").read_bytes()
+        second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert (second.returncode, second.stdout) == (1, "")
+        assert f"{tmp_path} is held by process {owner.pid}, a broker at {address}. Use that one, " in second.stderr
+        assert (tmp_path / "server.properties").read_bytes() == written
+        make_topic(address, "still-there")
         owner.send_signal(signal.SIGTERM)
         assert owner.wait(30) == 0
+        said = owner.stderr.read()
+        for word in (f"ready at {address}", str(tmp_path), "Ctrl-C", f"foreshock up --kafka {address}"):
+            assert word in said
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
         admin = KafkaAdminClient(bootstrap_servers=owner.stdout.readline().strip())
         assert "there" in admin.list_topics()
