@@ -5,6 +5,7 @@ In: the demo's sides as they move. Out: stdout.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -37,6 +38,8 @@ _SIDE_BY_SIDE: Final = 100
 _FRAME_LINES: Final = 4
 """Lines of a panel that are no moment: two of the border, the errors, the failures."""
 _ERRORS: Final = "errors a minute "
+_LOGS: Final = tuple(f"/var/log/{name}" for name in ("syslog", "messages", "system.log", "install.log", "dpkg.log"))
+"""Files that a person may try next, where one of them is there."""
 _LEAST_TOP: Final = 20
 """Errors a minute that the highest bar stands for, at least."""
 _BARS: Final = " ▁▂▃▄▅▆▇█"
@@ -256,7 +259,8 @@ def _next_commands(data: Path, cids: Sequence[str]) -> Iterator[str]:
     yield f"{program} incidents --all --data {data}"
     yield f"{program} tap alerts --from-start --data {data}"
     yield f"{program} recompute --data {data}"
-    yield f"{program} run --once --input /var/log/syslog"
+    log = next((path for path in _LOGS if os.access(path, os.R_OK) and os.path.getsize(path)), None)
+    yield f"{program} run --once --input {log}" if log else f"{program} run --input 'sim:7?speed=600'"
 
 
 def _by_incident(side: Side) -> list[tuple[str, list[Moment]]]:
