@@ -14,7 +14,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from connectors.where import Where
-from models.anomaly import Anomaly
+from models.anomaly import Anomaly, Kind
 from models.command import Command, JournalEntry, Outcome
 from models.decision import Alert, Decision
 from models.event import Event
@@ -131,7 +131,8 @@ def _windows(anomalies: Sequence[Event[Anomaly]], lines: Sequence[LineView]) -> 
         data = revisions[-1].data
         pointers = dict.fromkeys(p for e in revisions for p in e.data.evidence)
         evidence = [known.get(f"logs/{p.partition}@{p.offset}:{p.line}") for p in pointers]
-        subject = f'template {data.template_id} "{data.text}"' if data.template_id else f"all lines of {data.service}"
+        total = f"{data.text or 'all lines'} of {data.service}"
+        subject = f'template {data.template_id} "{data.text}"' if data.template_id else total
         children: list[Branch] = [(_line(line), ()) for line in evidence[:_LINES_SHOWN] if line is not None]
         children += [(subject, ()), *(_window(event) for event in revisions)]
         branches.append(
@@ -145,22 +146,30 @@ def _without_windows(story: CaseStory) -> Iterator[Branch]:
     kept = {event.data.anomaly_id for event in story.anomalies}
     for signal in story.incident.signals:
         if signal.anomaly_id not in kept:
+            total = signal.text or "all lines"
+            subject = f'template {signal.template_id} "{signal.text}"' if signal.template_id else total
+            seen = _seen(signal.kind, signal.observed, signal.expected, signal.window_minutes)
             yield (
                 f"{signal.tier} {signal.kind} of {signal.service} · anomaly {signal.anomaly_id}, not kept any more",
-                (
-                    (f'template {signal.template_id} "{signal.text}"', ()),
-                    (f"observed {signal.observed:g}, expected {signal.expected:.3g}, {signal.sigma:.1f}σ", ()),
-                ),
+                ((subject, ()), (f"{seen}, {signal.sigma:.1f}σ", ())),
             )
+
+
+def _seen(kind: str, observed: float, expected: float, minutes: float) -> str:
+    """What was seen, in words and units: lines in a window; of a source, how far it lagged when it was noticed."""
+    if kind == Kind.SOURCE_STALLED:
+        side = "behind" if observed >= 0 else "ahead of"
+        return f"the source was complete to {abs(observed):.1f} s {side} its connector's clock"
+    return f"{observed:g} lines in {minutes:g} min, {expected:.3g} expected"
 
 
 def _window(event: Event[Anomaly]) -> Branch:
     data, window = event.data, event.data.window
     baseline = f"baseline of {data.baseline.n} min, {'warm' if data.baseline.warm else 'not warm yet'}"
-    figures = (
-        f"observed {data.observed:g}, expected {data.expected:.3g}, dispersion {data.dispersion:.3g}, "
-        f"{data.sigma:.1f}σ (p = 10^{data.log10_p:.2f}), rule {data.rule}, {baseline}"
-    )
+    figures = _seen(data.kind, data.observed, data.expected, (window.end - window.start) / 60_000)
+    if data.kind is not Kind.SOURCE_STALLED:  # it is a fact, no count to be judged
+        figures += f", dispersion {data.dispersion:.3g}, {data.sigma:.1f}σ (p = 10^{data.log10_p:.2f}), {baseline}"
+    figures += f", rule {data.rule}"
     span = f"{time_text(window.start)} to {time_text(window.end)}{'' if window.closed else ' (not closed yet)'}"
     return f"{data.status.value} r{data.revision} {time_text(event.logged_at)} {event.position}", (
         (f"window {span}", ()),
@@ -179,7 +188,7 @@ def _recalled(incident: Incident) -> Branch:
         return "history: not recalled", ()
     similar = [
         (
-            f"{item.similarity:.2f} {item.record.correlation_id} {time_text(item.record.opened_at)}: "
+            f"{item.similarity:.0%} alike: {item.record.correlation_id} of {time_text(item.record.opened_at)}: "
             f"{'failed' if item.record.failed else 'no failure'}, "
             f"{f'{item.record.runbook_id} {item.record.result}' if item.record.acted else 'not acted on'}",
             (),
@@ -200,7 +209,8 @@ def _prediction(event: Event[Prediction]) -> Branch:
         said = f"no prediction: {data.reason}"
     else:
         said = (
-            f"{data.failure_probability:.2f} within {data.horizon_minutes} min, {data.failure_mode or 'mode unknown'}"
+            f"P(failure) {data.failure_probability:.2f} within {data.horizon_minutes} min, "
+            f"mode {data.failure_mode or 'unknown'}"
         )
     children = [f"{data.question}, by {data.by} {data.model_id}", f"evidence {data.evidence_digest}"]
     children += [f"proposes {data.runbook_id}"] if data.runbook_id else []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -169,23 +169,43 @@ def _put_record(record: Record, as_json: bool) -> None:
         text = record.value.decode("utf-8", "replace")
         put(_line(record, "?", f"{shown(str(error))}: {shown(text)[:_LONGEST]}"))
         return
+    if isinstance(event.data, LogBatch):
+        put(f"{_place(record)} {_lines(event.data)}")
+        return
     put(_line(record, event.type, _summary(event)))
 
 
+def _place(record: Record) -> str:
+    return f"{time_text(record.logged_at)} {record.topic}/{record.partition}@{record.offset}"
+
+
 def _line(record: Record, kind: str, text: str) -> str:
-    place = f"{record.topic}/{record.partition}@{record.offset}"
-    return f"{time_text(record.logged_at)} {place} {kind} {shown(record.key)} {text}"
+    return f"{_place(record)} {kind} {shown(record.key)} {text}"
+
+
+def _lines(batch: LogBatch) -> str:
+    """How many lines of which services, and the first; of a heartbeat, how far its sources are complete."""
+    left_out = {**batch.dropped, **({"cut": batch.truncated} if batch.truncated else {})}
+    lost = "".join(f", {count} {shown(reason)}" for reason, count in sorted(left_out.items()))
+    if batch.lines:
+        first = batch.messages.split("\n", 1)[0]
+        count = f"{batch.lines} line{'' if batch.lines == 1 else 's'}"
+        return f'{count} of {_few(batch.services)}{lost}: "{_cut(shown(first))}"'
+    until = min((source.covered_until for source in batch.sources), default=None)
+    complete = f", complete to {time_text(until)}" if until is not None else ""
+    about = f" of {_few([source.source_id for source in batch.sources])}" if batch.sources else ""
+    return f"no lines{about}{complete}{lost}"
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _ITEMS} more" if len(names) > _ITEMS else ""
+    return ", ".join(_cut(shown(name)) for name in names[:_ITEMS]) + more
 
 
 def _summary(event: Event[Any]) -> str:
     """What is in the event, on one line, escaped."""
     data = event.data
     match data:
-        case LogBatch():
-            lines = data.messages.split("\n") if data.lines else []
-            more = f" (+{len(lines) - 1} more)" if len(lines) > 1 else ""
-            first = f' "{_cut(shown(lines[0]))}"{more}' if lines else ""
-            return f"lines={data.lines} services={_cut(shown(','.join(data.services)))}{first}"
         case TemplateCounts():
             counted = ",".join(f"{section.service}:{section.lines}" for section in data.sections)
             return f"input={data.input.topic}/{data.input.partition}@{data.input.offset} lines={shown(counted) or 0}"

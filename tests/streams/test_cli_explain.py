@@ -6,11 +6,15 @@ import json
 
 import pytest
 from case_folder import build, put
+from case_rig import anomaly
 from cli_rig import run_cli
 
 from connectors.data_folder import DataFolder, open_reader
+from models.anomaly import Kind
 from models.command import Command, JournalEntry, Outcome
-from models.history import HistoryRecord
+from models.history import HistoryRecord, SimilarIncident
+from models.incident import Incident
+from streams.reading import events_of
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +96,10 @@ def test_every_name_of_a_case_leads_to_the_whole_chain(told, name):
         f"incident {story.cid}",
         "line logs/0@0:1",
         f"template {story.template_id}",
-        "observed 45, expected 4.2",
+        "45 lines in 1 min, 4.2 expected",
         "5.1σ",
         "history:",
+        "P(failure) ",
         "within 60 min",
         "review scale-db v1",
         "NOT passed mode to act",
@@ -148,7 +153,33 @@ def test_without_its_anomalies_an_incident_tells_what_it_remembers_of_them(tmp_p
     said = run_cli("explain", story.cid, "--data", tmp_path)
     assert "anomaly a1, not kept any more" in said.out
     assert f"template {story.template_id}" in said.out
-    assert "observed 45, expected 4.2, 5.1σ" in said.out
+    assert "45 lines in 1 min, 4.2 expected, 5.1σ" in said.out
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(312.0, "312.0 s behind"), (-5.344, "5.3 s ahead of")])
+def test_of_a_stalled_source_is_told_how_far_it_lagged(tmp_path, seconds, said):
+    build(tmp_path)
+    store = open_reader(tmp_path, append=True)
+    stalled = anomaly("stalled", kind=Kind.SOURCE_STALLED, template_id="", text="source app.log", observed=seconds)
+    put(store, "anomalies", "checkout", stalled, 1)
+    out = run_cli("explain", "stalled", "--data", tmp_path).out
+    assert f"the source was complete to {said} its connector's clock" in out
+    assert "source app.log of checkout" in out
+    assert "p = 10^" not in out
+
+
+def test_how_alike_a_past_incident_is_stands_as_a_share(tmp_path):
+    story = build(tmp_path)
+    store = open_reader(tmp_path, append=True)
+    newest = list(events_of(store, "incidents", Incident))[-1].data
+    past = HistoryRecord(
+        correlation_id="fs-past", application="shop", pattern_id="p", primary="x", texts=(), opened_at=0, closed_at=1,
+        failed=True, acted=False,
+    )  # fmt: skip
+    recalled = {"similar": (SimilarIncident(record=past, similarity=0.09),), "history_recalled": True}
+    put(store, "incidents", "shop", newest.model_copy(update=recalled), 1, story.cid)
+    out = run_cli("explain", story.cid, "--data", tmp_path).out
+    assert "9% alike: fs-past of 1970-01-01 00:00:00.000Z: failed, not acted on" in out
 
 
 def test_a_line_that_retention_took_away_is_said_to_be_gone(tmp_path):

@@ -49,6 +49,25 @@ def test_json_keeps_the_text_apart_from_its_secrets(folder):
     assert lines[0] == "GET /cart 200 in 12 ms"
 
 
+def test_a_batch_of_lines_is_one_short_line_and_so_is_a_heartbeat(tmp_path):
+    build(tmp_path)
+    store = open_reader(tmp_path, append=True)
+    services = tuple(f"s{number}" for number in range(5))
+    at = [T0] * 5
+    many = batch(T0, ["a"] * 5).model_copy(
+        update={"services": services, "service_index": [0, 1, 2, 3, 4], "dropped": {"blank": 2}, "timestamps": at}
+    )
+    put(store, "logs", "0", many, T0, partition=0)
+    put(store, "logs", "0", batch(T0, ["one"]), T0, partition=0)
+    put(store, "logs", "0", batch(T0, []), T0, partition=0)
+    told = run_cli("tap", "logs", "--data", tmp_path).out.splitlines()[1:]
+    assert [line.partition("Z logs/0@")[2] for line in told] == [
+        '1 5 lines of s0, s1, s2 and 2 more, 2 blank: "a"',
+        '2 1 line of checkout: "one"',
+        "3 no lines of app.log, complete to 2026-09-21 14:13:20.000Z",
+    ]
+
+
 def test_a_dead_letter_shows_its_reason_and_place_but_no_secret(tmp_path):
     build(tmp_path)
     store = open_reader(tmp_path, append=True)
