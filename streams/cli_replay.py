@@ -7,48 +7,50 @@ from __future__ import annotations
 
 import os
 import pwd
-import time
-from collections.abc import Callable, Iterator, Sequence
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+import typer
 
 from connectors.codec import encode
 from connectors.collector import collecting_seldom
-from connectors.kafka_log import KafkaLog
 from connectors.kafka_settings import kafka_options
 from connectors.ports import Outbound, UnitName
 from connectors.settings import read_settings
-from models.audit import AuditEntry, Stage
+from models.audit import Stage
+from models.errors import BrokerError
 from models.event import Event, digest
 from models.retraining import Shift, shifts_of
 from models.series import FIRST_TEMPLATE
 from models.service_state import ServiceState
 from models.snapshot import BaselineRollback
 from models.topics import partition_of
-from streams.reading import events_of
+from streams.cli_where import quiet_clients
 from streams.rendering import note, put_json, put_table, time_text
-from streams.replay import Learned, Progress, Replay, write_generations
+from streams.replay import Learned, Progress, Replay, progress_file, write_generations
+from streams.replay_answers import Answer, detect_runs, running_generations, wait_for_answers
 from streams.replay_places import open_place
 from streams.replay_plan import ReplayError, ReplayPlace, Request, make_plan
+from streams.replay_telling import telling
 
 __all__ = ["Options", "replay", "roll_back"]
 
-_TELL_SECONDS: Final = 5.0
 _SHIFTS_SHOWN: Final = 3
 _SHIFT_LEAST: Final = 0.005
 """Standard deviations below which a change would be shown as none."""
+_INTERRUPTED: Final = 130
+"""The exit code of a command that was interrupted: 128 and the signal's number."""
+_LATER: Final = "`foreshock tap audit` shows it then"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """Where and how: `data` None means as configured, `kafka` brokers instead of the configured; `state` is the folder
-    of the progress files.
+    of the progress files; `wait`: seconds in which detect may answer.
     """
 
     data: Path | None = None
@@ -57,120 +59,167 @@ class Options:
     state: Path | None = None
     dry_run: bool = False
     restart: bool = False
+    wait: float = 0.0
     as_json: bool = False
 
 
 def replay(request: Request, options: Options) -> None:
-    """Learn and write generations; with `dry_run` only show what would change. Raises ReplayError where nothing can be
-    read or nothing could be learnt.
+    """Learn and write generations; with `dry_run` only show what would change, and leave nothing. Raises ReplayError
+    where nothing can be read, nothing could be learnt, or detect refused what was; BrokerError.
     """
-    place, folder = _open(options)
-    file = folder / _progress_name(place, request)
-    if options.restart:
-        file.unlink(missing_ok=True)
-    work = Replay.resume(place.log, file)
-    if work is not None:
-        begun = time_text(work.plan.made_at)
-        note(f"going on with the same replay of {begun}, of which a part is done; --restart begins anew")
-    else:
-        work = Replay(place.log, make_plan(place, request), file)
-    with collecting_seldom(), _telling() as tell:
-        learned = work.run(tell)
-    if work.skipped:
-        note("not learnt from: " + ", ".join(f"{count} {reason}" for reason, count in sorted(work.skipped.items())))
-    _show(place, learned, options.as_json)
-    if not any(each.messages for each in learned):
+    with _opened(options) as (place, folder):
+        work = _begun(place, folder, request, options)
+        learned = _learn(work, place)
+        if work.skipped:
+            reasons = sorted(work.skipped.items())
+            note("not learnt from: " + ", ".join(f"{count} {reason}" for reason, count in reasons))
+        _show(place, learned, options.as_json)
+        if not any(each.messages for each in learned):
+            work.forget()
+            raise ReplayError("no service has been learnt for long enough: give --from an earlier time")
+        if options.dry_run:
+            note("nothing was written (--dry-run); the same command without it learns and writes")
+            return
+        wanted = {each.service: each.generation for each in learned if each.messages}
+        running = running_generations(place.log)
+        begin = place.log.ends("audit")
+        count = write_generations(place.log, learned, place.log.now())
         work.forget()
-        raise ReplayError("no service has been learnt for long enough: give --from an earlier time")
-    if options.dry_run:
-        note("nothing was written (--dry-run); the same command without it writes exactly this")
-        return
-    count = write_generations(place.log, learned, place.now())
-    work.forget()
-    what = "1 message" if count == 1 else f"{count} messages"
-    note(f"wrote {what}; detect swaps when a minute closes, or says why not: see `foreshock tap audit`")
+        note(f"wrote {'1 message' if count == 1 else f'{count} messages'} for detect")
+        for name in sorted(name for name in wanted if running.get(name) == wanted[name]):
+            note(f"{name} runs this generation already")
+            del wanted[name]
+        refused = _await(place, begin, wanted, options.wait)
+    if refused:
+        raise ReplayError(f"detect refused what was learnt of {', '.join(refused)}: the reasons are above")
 
 
 def roll_back(service: str, by: str, reason: str, options: Options) -> None:
     """Ask detect to put back what a service's last swap replaced; "" means every service that has swapped since."""
-    place, _ = _open(options)
-    services = [service] if service else _swapped(place)
-    if not services:
-        raise ReplayError("no service runs a replayed generation: there is nothing to take back")
-    now, count = place.now(), place.log.partitions("counts")
-    batch = []
-    for name in services:
-        data = BaselineRollback(service=name, by=by or _login(), reason=reason)
-        event = Event(id=digest("rollback", name, str(now)), at=now, key=name, data=data)
-        batch.append(Outbound("counts", name, encode(event), partition_of(name, count), now))
-    place.log.append(batch, now)
-    if options.as_json:
-        put_json({"services": services})
-    note(f"asked to take back: {', '.join(services)}; see `foreshock tap audit`")
+    with _opened(options) as (place, _):
+        log = place.log
+        services = [service] if service else sorted(running_generations(log))
+        if not services:
+            raise ReplayError("no service runs a replayed generation: there is nothing to take back")
+        begin, now, count = log.ends("audit"), log.now(), log.partitions("counts")
+        batch = []
+        for name in services:
+            data = BaselineRollback(service=name, by=by or _login(), reason=reason)
+            event = Event(id=digest("rollback", name, str(now)), at=now, key=name, data=data)
+            batch.append(Outbound("counts", name, encode(event), partition_of(name, count), now))
+        log.append(batch, now)
+        if options.as_json:
+            put_json({"services": services})
+        note(f"asked to take back: {', '.join(services)}")
+        _await(place, begin, dict.fromkeys(services, ""), options.wait)
 
 
-def _progress_name(place: ReplayPlace, request: Request) -> str:
-    """Of the progress file. A cluster's log is named, too: what was learnt from another must not go on in it."""
-    log = f"-{digest(place.log.log_id(request.topic))}" if isinstance(place.log, KafkaLog) else ""
-    return f"replay-{request.name}{log}.json"
-
-
-def _open(options: Options) -> tuple[ReplayPlace, Path]:
-    """A folder that was named is meant, and no cluster, unless one was named, too: for the progress of its replay."""
+@contextmanager
+def _opened(options: Options) -> Iterator[tuple[ReplayPlace, Path]]:
+    """The place, and the folder for the progress of its replays. A data folder that was named is meant, and no
+    cluster, unless one was named, too: then it is for the progress.
+    """
     given = dict(kafka_options(options.kafka))
     if options.data is not None:
         given["data"] = str(options.data)
     configuration = read_settings(options.config, given)
-    kafka = configuration.settings.kafka if options.kafka or options.data is None else None
-    folder = options.state or configuration.data
-    place = open_place(configuration.data, kafka)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return place, folder
+    with quiet_clients():
+        place = open_place(configuration, folder=options.data is not None and not options.kafka)
+        try:
+            yield place, options.state or configuration.data
+        finally:
+            place.log.close()
 
 
-def _swapped(place: ReplayPlace) -> list[str]:
-    """The services whose last word on generations is a swap."""
-    last: dict[str, Stage] = {}
-    for event in events_of(place.log, "audit", AuditEntry, about=["BASELINES_SWAPPED", "BASELINES_RESTORED"]):
-        if event.data.stage in (Stage.BASELINES_SWAPPED, Stage.BASELINES_RESTORED):
-            last[str(event.data.facts.get("service", ""))] = event.data.stage
-    return sorted(name for name, stage in last.items() if stage is Stage.BASELINES_SWAPPED and name)
+def _begun(place: ReplayPlace, folder: Path, request: Request, options: Options) -> Replay:
+    """The interrupted replay of the same request, or a new one. A dry run keeps nothing of its own."""
+    file = progress_file(folder, place, request)
+    keep = not options.dry_run
+    work = None if options.restart else Replay.resume(place.log, file, keep=keep)
+    if work is not None:
+        note(
+            f"going on with the same replay of {time_text(work.plan.made_at)}, of which a part is done, up to what was "
+            "logged by then; --restart begins anew, with what has come since"
+        )
+        return work
+    plan = make_plan(place, request)
+    if keep:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Replay(place.log, plan, file if keep else None)
+
+
+def _learn(work: Replay, place: ReplayPlace) -> list[Learned]:
+    """Work to the end. Interrupted, or left by its broker, it keeps what it has learnt."""
+    kept = "" if work.file is None else " What was learnt is kept: the same command goes on where it was."
+    try:
+        with collecting_seldom(), telling(place.log.place) as tell, _interruptible(tell) as told:
+            return work.run(told)
+    except KeyboardInterrupt:
+        work.save()
+        note(f"interrupted.{kept}")
+        raise typer.Exit(_INTERRUPTED) from None
+    except BrokerError as error:
+        raise BrokerError(f"{error}{kept}") from error
 
 
 @contextmanager
-def _telling() -> Iterator[Callable[[Progress], None]]:
-    """A bar with an estimate on a terminal; else a line now and then."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Lines()
-        return
-    columns = (TextColumn("replaying"), BarColumn(), TaskProgressColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, TextColumn("{task.fields[lines]:,} lines"), console=console, transient=True) as bar:
-        task = bar.add_task("replay", lines=0)
+def _interruptible(tell: Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:
+    """The first SIGINT or SIGTERM becomes a KeyboardInterrupt between two pages, where all that was read is learnt; the
+    second does what it always does.
+    """
+    asked = False
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-        def move(progress: Progress) -> None:
-            bar.update(task, completed=progress.done, total=progress.total, lines=progress.lines)
+    def ask(*_: object) -> None:
+        nonlocal asked
+        asked = True
+        restore()
 
-        yield move
+    def restore() -> None:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+    def told(progress: Progress) -> None:
+        tell(progress)
+        if asked:
+            raise KeyboardInterrupt
+
+    for number in former:
+        signal.signal(number, ask)
+    try:
+        yield told
+    finally:
+        restore()
 
 
-class _Lines:
-    """Tells progress in lines, every five seconds."""
+def _await(place: ReplayPlace, begin: Mapping[int, int], wanted: Mapping[str, str], seconds: float) -> list[str]:
+    """Tell what detect answers, and what is waited for; returns the services whose generations it refused."""
+    if not wanted:
+        return []
+    if not detect_runs(place.log):
+        note(f"no detect runs at {place.log.place}: it answers once it is started and goes on; {_LATER}")
+        return []
+    refused = []
 
-    def __init__(self) -> None:
-        self._begun = self._told = time.monotonic()
-        self._first: int | None = None
+    def tell(answer: Answer) -> None:
+        word = answer.stage.value.removeprefix("BASELINES_").lower()
+        note(f"{answer.service}: {word}{f' ({answer.reason})' if answer.reason else ''}")
+        if answer.stage is Stage.BASELINES_REFUSED:
+            refused.append(answer.service)
 
-    def __call__(self, progress: Progress) -> None:
-        now = time.monotonic()
-        self._first = progress.done if self._first is None else self._first
-        if now - self._told < _TELL_SECONDS and progress.done < progress.total:
-            return
-        self._told = now
-        rate = (progress.done - self._first) / max(now - self._begun, 1e-3)
-        left = (progress.total - progress.done) / rate if rate else 0.0
-        estimate = f", about {left:.0f} s left" if progress.done < progress.total else ""
-        note(f"{progress.done:,} of {progress.total:,} records, {progress.lines:,} lines{estimate}")
+    if seconds:
+        note(f"waiting up to {seconds:.0f} s for detect, which swaps when the next minute of a service closes")
+    try:
+        silent = wait_for_answers(place.log, begin, wanted, seconds, tell)
+    except KeyboardInterrupt:
+        note(f"not waiting any longer: detect answers all the same; {_LATER}")
+        raise typer.Exit(_INTERRUPTED) from None
+    if silent:
+        note(
+            f"not answered yet: {', '.join(silent)}. A minute closes when the sources of the service have covered it; "
+            f"while none of them gives a sign of life, detect waits, and so does what was written. {_LATER}"
+        )
+    return refused
 
 
 def _show(place: ReplayPlace, learned: Sequence[Learned], as_json: bool) -> None:
@@ -191,7 +240,7 @@ def _show(place: ReplayPlace, learned: Sequence[Learned], as_json: bool) -> None
 
 
 def _row(each: Learned, saved: bytes | None) -> dict[str, Any]:
-    left_out = sum(span.end - span.start for span in each.training.left_out if span.end < 1 << 50)
+    left_out = sum(span.end - span.start for span in each.training.left_out)
     row: dict[str, Any] = {
         "service": each.service,
         "minutes": each.training.minutes,
@@ -213,7 +262,7 @@ def _row(each: Learned, saved: bytes | None) -> dict[str, Any]:
 
 def _cells(row: dict[str, Any]) -> list[str]:
     changes = _shift_text(Shift(**row["shifts"][0])) if row["shifts"] else ""
-    unknown = "detect's own are not known here" if row["series_known"] is None else "none"
+    unknown = "detect has saved nothing to compare with" if row["series_known"] is None else "none"
     series = f"{row['series']}" if row["series_known"] is None else f"{row['series']} ({row['series_known']} known)"
     verdict = row["reason"] or row["generation"]
     return [

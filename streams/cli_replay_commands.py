@@ -37,6 +37,9 @@ def replay(
     rollback: Annotated[bool, typer.Option("--rollback", help="Take the last generation back instead.")] = False,
     reason: Annotated[str, typer.Option("--reason", help="Of a rollback: why.")] = "",
     by: Annotated[str, typer.Option("--by", help="Of a rollback: who (default: the user's login name).")] = "",
+    wait: Annotated[
+        int, typer.Option("--wait", min=0, max=3_600, help="Seconds to wait for detect's answer; 0: do not.")
+    ] = 90,
     restart: Annotated[bool, typer.Option("--restart", help="Do not go on with an interrupted replay.")] = False,
     data: Annotated[
         Path | None, typer.Option("--data", help="The data folder (default: as configured, else ./foreshock-data).")
@@ -59,7 +62,14 @@ def replay(
     if topic not in _TOPICS:
         raise typer.BadParameter(f"--topic {topic}: {' or '.join(_TOPICS)}")
     options = cli_replay.Options(
-        data=data, kafka=kafka, config=config, state=state, dry_run=dry_run, restart=restart, as_json=as_json
+        data=data,
+        kafka=kafka,
+        config=config,
+        state=state,
+        dry_run=dry_run,
+        restart=restart,
+        wait=wait,
+        as_json=as_json,
     )
     if rollback:
         cli_replay.roll_back(service, by, reason, options)

@@ -1,7 +1,8 @@
 """Replaying a topic to learn baselines anew, beside a running system.
 
-In: a plan and the log. Out: generations of baselines for detect's inbox, one a service; and a file of progress, so that
-a replay that was killed goes on where it was and writes the same bytes.
+In: a plan and the log. Out: generations of baselines for detect's inbox, one a service; and, unless it is only to be
+shown what would come of it, a file of progress, so that a replay that was killed goes on where it was and writes the
+same bytes.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ from models.event import Event, digest
 from models.retraining import table_of
 from models.series import FIRST_TEMPLATE, TOTAL
 from models.service_state import ServiceState
-from models.snapshot import BaselineSnapshot, ReplayRange, Training, parts_of
+from models.snapshot import BaselineSnapshot, ReplayRange, Span, Training, parts_of
 from models.template import BUCKET_MS
 from models.template_rules import RULES_VERSION
 from models.topics import partition_of
 from models.window import BUCKETS_A_MINUTE
-from streams.replay_plan import LeftOutByService, Plan, ReplayError, generation_of
+from streams.replay_plan import LeftOutByService, Plan, ReplayError, ReplayPlace, Request, generation_of
 from streams.retrain import Trainer
 
-__all__ = ["Learned", "Progress", "Replay", "write_generations"]
+__all__ = ["Learned", "Progress", "Replay", "progress_file", "write_generations"]
 
 _PAGE: Final = 256
 _SAVE_SECONDS: Final = 5.0
 _SAVING_SHARE: Final = 0.1
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 Tell = Callable[["Progress"], None]
 
 
@@ -69,11 +70,11 @@ class Learned:
 
 @dataclass
 class Replay:
-    """One replay. `file` keeps its progress; `resumed` says that it had some."""
+    """One replay. `file` keeps its progress (None: nothing does); `resumed` says that it had some."""
 
     log: Log
     plan: Plan
-    file: Path
+    file: Path | None
     resumed: bool = False
     skipped: Counter[str] = field(default_factory=Counter)
 
@@ -92,9 +93,9 @@ class Replay:
         }
 
     @classmethod
-    def resume(cls, log: Log, file: Path) -> Replay | None:
-        """The replay whose progress the file holds; None where there is no file. Raises ReplayError for a file of
-        another program.
+    def resume(cls, log: Log, file: Path, *, keep: bool = True) -> Replay | None:
+        """The replay whose progress the file holds; None where there is no file. Not to `keep` it leaves the file as it
+        is. Raises ReplayError for a file of another program.
         """
         try:
             raw = orjson.loads(file.read_bytes())
@@ -104,7 +105,7 @@ class Replay:
             raise ReplayError(f"{file} is no progress of a replay ({error}). Begin anew with --restart.") from error
         if raw.get("format") != _FORMAT:
             raise ReplayError(f"{file} is of another version of Foreshock. Begin anew with --restart.")
-        replay = cls(log, Plan.model_validate(raw["plan"]), file, resumed=True)
+        replay = cls(log, Plan.model_validate(raw["plan"]), file if keep else None, resumed=True)
         for place in raw["partitions"]:
             replay._next[place["partition"]] = place["next"]
             replay._trainers[place["partition"]].load(place["trainer"])
@@ -140,6 +141,8 @@ class Replay:
 
     def save(self) -> None:
         """Keep the progress, all or nothing."""
+        if self.file is None:
+            return
         partitions = [
             {"partition": number, "next": self._next[number], "trainer": trainer.dump()}
             for number, trainer in self._trainers.items()
@@ -149,7 +152,8 @@ class Replay:
 
     def forget(self) -> None:
         """It is over: its progress is of no use any more."""
-        self.file.unlink(missing_ok=True)
+        if self.file is not None:
+            self.file.unlink(missing_ok=True)
 
     def _read_page(self, within: ReplayRange) -> None:
         topic, at = self.plan.request.topic, self._next[within.partition]
@@ -179,7 +183,7 @@ class Replay:
             rules_version=RULES_VERSION,
             minutes=minutes,
             minute=max(0, state.next_bucket // BUCKETS_A_MINUTE),
-            left_out=plan.left_out(state.service).spans,
+            left_out=self._left_out(state, within),
         )
         if minutes < TESTABLE:
             return Learned(state.service, state, training, reason=f"{minutes} minutes learnt, {TESTABLE} are needed")
@@ -187,6 +191,21 @@ class Replay:
         parts = parts_of(generation, state.service, training, table_of(state))
         messages = [_message(part) for part in parts]
         return Learned(state.service, state, training, generation, messages)
+
+    def _left_out(self, state: ServiceState, within: ReplayRange) -> tuple[Span, ...]:
+        """The spans left out, as far as the service's part of the range reaches: an incident may have no end yet."""
+        first = self._trainers[within.partition].began[state.service] * BUCKET_MS
+        last = max(0, state.next_bucket) * BUCKET_MS
+        clipped = [
+            Span(start=max(span.start, first), end=min(span.end, last))
+            for span in self.plan.left_out(state.service).spans
+        ]
+        return tuple(span for span in clipped if span.start < span.end)
+
+
+def progress_file(folder: Path, place: ReplayPlace, request: Request) -> Path:
+    """Where a request's progress is kept: what was learnt from one log must not go on in another."""
+    return folder / f"replay-{request.name}-{place.log_name(request.topic)}.json"
 
 
 def replace_file(file: Path, content: bytes) -> None:

@@ -5,76 +5,80 @@ In: a configuration. Out: a ReplayPlace.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
-from connectors.clock import PacedClock, WallClock
-from connectors.data_folder import open_reader
-from connectors.kafka_log import KafkaLog
-from connectors.kafka_settings import KafkaSettings
-from connectors.offset_search import search_offset
-from connectors.ports import Entry, Outbound, Record, UnitName
-from connectors.sqlite import SqliteStore
-from streams.replay_plan import ReplayLog, ReplayPlace
+from connectors.changelog import Fence, decode_kept
+from connectors.cluster_log import ClusterLog
+from connectors.folder_log import FolderLog
+from connectors.kafka_probe import check_brokers
+from connectors.ports import Entry, UnitName
+from connectors.settings import Configuration
+from connectors.shared_log import SharedLog
+from models.errors import BrokerError, DataFolderError, UpgradeError
+from models.event import digest
+from streams.replay_plan import ReplayPlace
 
 __all__ = ["FolderPlace", "KafkaPlace", "open_place"]
 
-
-class _FolderLog:
-    """A data folder's log, which is entered by time through bisection."""
-
-    def __init__(self, store: SqliteStore) -> None:
-        self._store = store
-
-    def append(self, batch: Sequence[Outbound], logged_at: int) -> Sequence[Record]:
-        return self._store.append(batch, logged_at)
-
-    def read(self, topic: str, partition: int, offset: int, limit: int) -> Sequence[Record]:
-        return self._store.read(topic, partition, offset, limit)
-
-    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        return self._store.bounds(topic, partition)
-
-    def partitions(self, topic: str) -> int:
-        return self._store.partitions(topic)
-
-    def offset_at(self, topic: str, partition: int, at_ms: int) -> int:
-        return search_offset(self._store, topic, partition, at_ms)
+_PAGE: Final = 1_000
 
 
 class FolderPlace:
     """A data folder that another process may be running. Raises DataFolderError where there is none."""
 
     def __init__(self, path: Path) -> None:
-        self._store = open_reader(path, append=True)
-        self.log: ReplayLog = _FolderLog(self._store)
+        self._folder = FolderLog(path, append=True)
+        self._path = path.resolve()
+        self.log: SharedLog = self._folder
 
-    def now(self) -> int:
-        """Its host's time: its own where that is virtual, else the wall's, never behind what the log has reached."""
-        reached = int(self._store.meta("clock") or 0)
-        return reached if self._store.meta("time") == "virtual" else WallClock(reached).now()
+    def log_name(self, topic: str) -> str:  # noqa: ARG002 - the protocol's name
+        """See ReplayPlace. A copy of a folder has the same name inside, and another path."""
+        return digest(self.log.run, str(self._path))
 
     def entries(self, unit: UnitName) -> Iterator[Entry]:
         """See ReplayPlace."""
-        return self._store.entries(unit)
+        return self._folder.store.entries(unit)
 
 
 class KafkaPlace:
-    """A cluster's topics. What detect remembers is in its changelog, which is not read here: `entries` has none."""
+    """A cluster's topics. Raises BrokerError (exit 69) within seconds where no broker answers."""
 
-    def __init__(self, settings: KafkaSettings) -> None:
-        self.log: ReplayLog = KafkaLog(settings, "replay", virtual=bool(settings.clock))
-        self._clock = PacedClock(settings.clock) if settings.clock else WallClock()
+    def __init__(self, configuration: Configuration) -> None:
+        self._settings = configuration.settings.kafka
+        check_brokers(self._settings)
+        self._cluster = ClusterLog(configuration)
+        self.log: SharedLog = self._cluster
 
-    def now(self) -> int:
-        """The deployment's time: the wall's, but for a simulated world."""
-        return self._clock.now()
+    def log_name(self, topic: str) -> str:
+        """See ReplayPlace. A topic that was deleted and made anew is another one."""
+        return digest(self._cluster.log_id(topic))
 
-    def entries(self, unit: UnitName) -> Iterator[Entry]:  # noqa: ARG002 - the protocol's name
-        """None are known."""
-        return iter(())
+    def entries(self, unit: UnitName) -> Iterator[Entry]:
+        """See ReplayPlace. None where this client may not read the step's changelog, or where there is none yet."""
+        found: dict[str, Entry] = {}
+        with suppress(BrokerError, UpgradeError):
+            self._read_entries(unit, found)
+        return iter(found.values())
+
+    def _read_entries(self, unit: UnitName, found: dict[str, Entry]) -> None:
+        topic = self._settings.changelog(unit.step).removeprefix(self._settings.prefix)
+        fence = Fence()
+        at, end = self.log.bounds(topic, unit.partition)
+        while at < end:
+            page = self.log.read(topic, unit.partition, at, min(_PAGE, end - at))
+            for record in page:
+                with suppress(DataFolderError):  # a stranger's, which the step itself does not believe either
+                    kept = decode_kept(record.key.encode(), record.value)
+                    if fence.admit(unit.partition, record.value) and kept.entry is not None:
+                        found[kept.entry.key] = kept.entry
+            at = page[-1].offset + 1 if page else end
 
 
-def open_place(data: Path, kafka: KafkaSettings | None = None) -> ReplayPlace:
-    """The cluster, where its settings are given, else the data folder."""
-    return KafkaPlace(kafka) if kafka is not None and kafka.bootstrap_servers else FolderPlace(data)
+def open_place(configuration: Configuration, *, folder: bool) -> ReplayPlace:
+    """The configured cluster, where one is configured and not a `folder` is meant; else the data folder."""
+    if configuration.settings.kafka.bootstrap_servers and not folder:
+        return KafkaPlace(configuration)
+    return FolderPlace(configuration.data)

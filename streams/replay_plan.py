@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-from connectors.ports import Entry, Log, UnitName
+from connectors.ports import Entry, UnitName
+from connectors.shared_log import SharedLog
 from models.anomaly import Anomaly
 from models.catalog import Catalog
 from models.errors import ForeshockError, UsageError
@@ -23,7 +24,7 @@ from models.template_rules import RULES_VERSION
 from models.topics import partition_of
 from streams.reading import events_of
 
-__all__ = ["Plan", "ReplayError", "ReplayLog", "ReplayPlace", "Request", "generation_of", "make_plan"]
+__all__ = ["Plan", "ReplayError", "ReplayPlace", "Request", "generation_of", "make_plan"]
 
 _SPAN: Final = re.compile(r"(\d{1,6})([smhd])")
 _UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -35,25 +36,17 @@ class ReplayError(ForeshockError):
     """A replay cannot do what was asked of it."""
 
 
-class ReplayLog(Log, Protocol):
-    """A log that can be entered by time."""
-
-    def offset_at(self, topic: str, partition: int, at_ms: int) -> int:
-        """The offset of the first record logged at `at_ms` or later; the log's end where there is none."""
-        ...
-
-
 class ReplayPlace(Protocol):
     """Where a deployment keeps its log and what its steps remember."""
 
-    log: ReplayLog
+    log: SharedLog
 
-    def now(self) -> int:
-        """The present as its host sees it (ms)."""
+    def log_name(self, topic: str) -> str:
+        """Tells this log from every other, also from one that stood in its place before: offsets mean nothing there."""
         ...
 
     def entries(self, unit: UnitName) -> Iterator[Entry]:
-        """What a step's partition has saved, by key."""
+        """What a step's partition has saved, by key; nothing where that cannot be known."""
         ...
 
 
@@ -113,7 +106,7 @@ class LeftOutByService(Mapping[str, LeftOut]):
 
 def make_plan(place: ReplayPlace, request: Request) -> Plan:
     """Resolve the request. Raises ReplayError where it names nothing that can be read."""
-    log, now = place.log, place.now()
+    log, now = place.log, place.log.now()
     count = log.partitions(request.topic)
     wanted = [partition_of(request.service, count)] if request.service else list(range(count))
     ranges = [_range(log, request, partition, now) for partition in wanted]
@@ -148,7 +141,7 @@ def generation_of(plan: Plan, service: str, within: ReplayRange) -> str:
     return digest(service, source, spans, plan.catalog.detection.model_dump_json(), f"{RULES_VERSION}.{_LEARNING}")
 
 
-def _range(log: ReplayLog, request: Request, partition: int, now: int) -> ReplayRange:
+def _range(log: SharedLog, request: Request, partition: int, now: int) -> ReplayRange:
     first, end = log.bounds(request.topic, partition)
     begin, stop = first, end
     if request.since:
@@ -158,7 +151,7 @@ def _range(log: ReplayLog, request: Request, partition: int, now: int) -> Replay
     return ReplayRange(partition=partition, begin=begin, end=stop)
 
 
-def _offset(log: ReplayLog, topic: str, partition: int, option: str, text: str, now: int) -> int:
+def _offset(log: SharedLog, topic: str, partition: int, option: str, text: str, now: int) -> int:
     if re.fullmatch(r"@\d{1,18}", text):
         return int(text[1:])
     return log.offset_at(topic, partition, _time(option, text, now))

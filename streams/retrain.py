@@ -26,7 +26,7 @@ from models.service_state import ServiceState
 from models.template import BatchPointer, TemplateCounts
 from models.template_rules import RULES_VERSION
 from models.window import BUCKETS_A_MINUTE
-from streams.detect import Detect
+from streams.detect import Detect, Share
 from streams.detect_buckets import FAILING_LAG
 from streams.detect_judge import Judge
 from streams.gather import Gathered
@@ -92,6 +92,8 @@ class Trainer:
         self.skipped: Counter[str] = Counter()
         """Records not learnt from, by reason."""
         self.lines = 0
+        self.began: dict[str, int] = {}
+        """By service, the first bucket of which anything was said."""
         self._states: dict[str, ServiceState] = {}
         self._gathered: dict[str, Gathered] = {}
         self._left_out = {} if left_out is None else left_out
@@ -135,6 +137,7 @@ class Trainer:
             "states": {name: base64.b64encode(state.dump()).decode() for name, state in self.states.items()},
             "skipped": dict(self.skipped),
             "lines": self.lines,
+            "began": self.began,
         }
 
     def load(self, raw: Mapping[str, Any]) -> None:
@@ -142,7 +145,7 @@ class Trainer:
         self._shared = self._step.shared.load(raw["shared"].encode())
         self._guard.seen = {origin: (o, p, n) for origin, (o, p, n) in raw["seen"].items()}
         self._states = {name: ServiceState.load(base64.b64decode(state)) for name, state in raw["states"].items()}
-        self.skipped, self.lines = Counter(raw["skipped"]), raw["lines"]
+        self.skipped, self.lines, self.began = Counter(raw["skipped"]), raw["lines"], dict(raw["began"])
 
     def _give(self, part: Part) -> None:
         """Let the part wait for others like it, or let detect take what has waited, and it."""
@@ -158,6 +161,10 @@ class Trainer:
 
     def _advance(self, part: Part) -> None:
         state = self._states.get(part.key) or self._step.state.initial(part.key)
+        if state.next_bucket < 0:
+            share: Share = part.share
+            said = [int(bucket) for section in share.sections for bucket in section.bucket if bucket >= 0]
+            self.began[part.key] = min(said, default=share.end)
         self._states[part.key] = self._step.advance(self._shared, state, part).state
 
     def _bystander(self, state: ServiceState, application: Callable[[], str]) -> Judge:

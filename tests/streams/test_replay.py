@@ -20,10 +20,10 @@ from connectors.world import DEFAULT_START
 from models.baseline import Baselines
 from models.series import ERRORS, TOTAL
 from models.service_state import ServiceState
-from models.snapshot import BaselineSnapshot
+from models.snapshot import BaselineSnapshot, Span
 from streams import replay
 from streams.cli import main
-from streams.replay import Learned, Replay
+from streams.replay import Learned, Replay, progress_file
 from streams.replay_places import FolderPlace
 from streams.replay_plan import Request, make_plan
 
@@ -139,7 +139,7 @@ def test_ranges_are_given_by_offset_by_time_and_by_span(leaky):
     assert span() == (first, end)
     assert span(since="@10", until="@99999999") == (10, end)
     assert span(until=f"{stamp}Z") == span(until=stamp) == span(until=str(begun + 3_600_000)) == (first, at_hour)
-    newest = place.now() - 1_800_000
+    newest = place.log.now() - 1_800_000
     assert span(since="30m")[0] == next(r.offset for r in records(leaky, "counts") if r.logged_at >= newest)
 
 
@@ -161,20 +161,77 @@ def test_what_cannot_be_replayed_is_said_with_what_to_do(leaky, tmp_path, option
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_dry_run_shows_what_would_change_and_writes_nothing_and_then_exactly_that_is_written(copy):
-    before = list(records(copy, "counts"))
+def test_a_dry_run_shows_what_would_change_and_leaves_nothing_and_then_exactly_that_is_written(copy):
+    before, files = list(records(copy, "counts")), everything_in(copy)
     said = run_cli("replay", "--data", copy, "--dry-run", "--json")
     assert said.code == 0
     assert list(records(copy, "counts")) == before
+    assert everything_in(copy) == files
     rows = {row["service"]: row for row in said.rows}
     assert rows["web"]["series_known"] == rows["web"]["series"] > 3
     assert rows["checkout"]["left_out_minutes"] > 20
     assert rows["checkout"]["shifts"][0]["sd"] != 0
+    written = run_cli("replay", "--data", copy, "--json")
+    assert "going on" not in written.err
+    assert [row["generation"] for row in written.rows] == [row["generation"] for row in said.rows]
+    assert {decode_record(r).data.generation for r in snapshots(copy)} == {row["generation"] for row in said.rows}
+
+
+def test_a_dry_run_keeps_no_folder_for_progress_either(copy, tmp_path):
+    assert run_cli("replay", "--data", copy, "--state", tmp_path / "state", "--dry-run").code == 0
+    assert not (tmp_path / "state").exists()
+
+
+def everything_in(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()} - {"foreshock.db-shm", "foreshock.db-wal"}  # SQLite's own
+
+
+def test_a_dry_run_shows_what_an_interrupted_replay_would_write_and_leaves_it_where_it_was(copy):
+    file = begun(copy)
+    before = file.read_bytes()
     log_again(copy)
+    said = run_cli("replay", "--data", copy, "--dry-run", "--json")
+    assert "going on" in said.err
+    assert file.read_bytes() == before
+    anew = run_cli("replay", "--data", copy, "--dry-run", "--restart", "--json")
+    assert "going on" not in anew.err
+    assert file.read_bytes() == before
     written = run_cli("replay", "--data", copy, "--json")
     assert "going on" in written.err
     assert [row["generation"] for row in written.rows] == [row["generation"] for row in said.rows]
-    assert {decode_record(r).data.generation for r in snapshots(copy)} == {row["generation"] for row in said.rows}
+    assert {row["generation"] for row in written.rows}.isdisjoint(row["generation"] for row in anew.rows)
+
+
+def begun(folder: Path, state: Path | None = None) -> Path:
+    """A replay that has only made its plan; returns the file of its progress."""
+    place, request = FolderPlace(folder), Request(topic="counts")
+    file = progress_file(state or folder, place, request)
+    Replay(place.log, make_plan(place, request), file).save()
+    return file
+
+
+def test_two_data_folders_do_not_share_progress_even_where_one_is_a_copy(copy, leaky, tmp_path):
+    file = begun(copy, tmp_path)
+    other = copy_folder(leaky, tmp_path / "other")
+    said = run_cli("replay", "--data", other, "--state", tmp_path, "--service", "web")
+    assert said.code == 0
+    whole = run_cli("replay", "--data", other, "--state", tmp_path)
+    assert "going on" not in whole.err
+    assert file.exists()
+    assert "going on" in run_cli("replay", "--data", copy, "--state", tmp_path).err
+
+
+def test_an_incident_without_an_end_is_left_out_as_far_as_was_replayed(quiet, tmp_path):
+    place = FolderPlace(quiet)
+    half = DEFAULT_START + 1_800_000
+    for start, minutes in ((half, 15), (0, 45)):
+        plan = make_plan(place, Request(topic="counts"))
+        plan = plan.model_copy(update={"alarms": {"web": (Span(start=start, end=1 << 53),)}})
+        found = {each.service: each.training for each in Replay(place.log, plan, None).run(lambda _: None)}
+        (span,) = found["web"].left_out
+        assert span.end == found["web"].minute * 60_000
+        assert (span.end - span.start) / 60_000 == pytest.approx(minutes, abs=0.5)
+        assert found["checkout"].left_out == ()
 
 
 def _killed_within(arguments: list[str], after: int) -> None:
@@ -232,10 +289,7 @@ def test_parts_written_twice_swap_once(copy):
 
 
 def test_restart_begins_anew_and_retention_that_was_faster_is_said(copy):
-    place = FolderPlace(copy)
-    plan = make_plan(place, Request(topic="counts"))
-    file = copy / f"replay-{plan.request.name}.json"
-    Replay(place.log, plan, file).save()
+    begun(copy)
     with DataFolder(copy) as data, data.store.transaction():
         assert data.store.retain("counts", 0, keep_bytes=1_000_000, before=150) == 150
     said = run_cli("replay", "--data", copy)
@@ -248,7 +302,7 @@ def test_restart_begins_anew_and_retention_that_was_faster_is_said(copy):
 
 @pytest.mark.parametrize("content", [b"", b"{not json", b'{"format":99}'])
 def test_a_progress_file_of_another_program_is_refused_with_what_to_do(copy, content):
-    (copy / f"replay-{Request(topic='counts').name}.json").write_bytes(content)
+    begun(copy).write_bytes(content)
     said = run_cli("replay", "--data", copy)
     assert said.code == 1
     assert "--restart" in said.err

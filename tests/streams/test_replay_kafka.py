@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from cli_rig import run_cli
 from detect_driver import Driver, section_of
+from kafka import KafkaAdminClient
 from kafka_broker import make_topics
 from run_rig import records
 
 from connectors.codec import decode_record, encode
 from connectors.data_folder import DataFolder
 from connectors.kafka_log import KafkaLog
-from connectors.ports import Outbound
+from connectors.kafka_states import KafkaStates
+from connectors.local_kafka_config import free_ports
+from connectors.ports import Checkpoint, Entry, Outbound, UnitName
+from connectors.settings import read_settings
 from models.event import Event
 from models.snapshot import BaselineRollback
 from models.template import BUCKET_MS
+from streams.replay import Replay, progress_file
+from streams.replay_places import KafkaPlace
+from streams.replay_plan import Request, make_plan
 
 START = 170_000_004
 
@@ -66,3 +75,61 @@ def test_both_hosts_write_the_same_generation_and_take_it_back_the_same_way(depl
     (last,) = log.read("counts", 0, 301, 9)
     assert decode_record(last).data == BaselineRollback(service="web", by="ada")
     assert list(config.parent.glob("state/replay-*")) == []
+
+
+def begun(config: Path) -> Path:
+    """A replay that has only made its plan; returns the file of its progress."""
+    configuration = read_settings(config)
+    place, request = KafkaPlace(configuration), Request(topic="counts")
+    file = progress_file(configuration.data, place, request)
+    file.parent.mkdir(exist_ok=True)
+    Replay(place.log, make_plan(place, request), file).save()
+    place.log.close()
+    return file
+
+
+def test_progress_is_of_one_topic_not_of_another_under_the_same_name(deployment, kafka_settings):
+    _, log, config = deployment
+    file = begun(config)
+    assert "going on" in run_cli("replay", "--config", config, "--dry-run").err
+    admin = KafkaAdminClient(bootstrap_servers=list(kafka_settings.bootstrap_servers))
+    admin.delete_topics([kafka_settings.topic("counts")])
+    while kafka_settings.topic("counts") in admin.list_topics():
+        pass
+    admin.close()
+    make_topics(kafka_settings, 1, ["counts"])
+    log.close()  # it remembers the topic that was
+    log.append(load(), 1_800_000_000_000)
+    said = run_cli("replay", "--config", config)
+    assert said.code == 0, said.err
+    assert "going on" not in said.err
+    assert file.exists()
+
+
+def test_what_detect_has_saved_in_its_changelog_is_compared_with_what_would_be_written(deployment, kafka_settings):
+    _, log, config = deployment
+    assert [row["series_known"] for row in run_cli("replay", "--config", config, "--dry-run", "--json").rows] == [None]
+    place = KafkaPlace(read_settings(config))
+    (learned,) = Replay(place.log, make_plan(place, Request(topic="counts", until="@200")), None).run(lambda _: None)
+    place.log.close()
+    states = KafkaStates(kafka_settings, "detect", log)
+    states.take_over(0)
+    states.save(UnitName("detect", 0), Checkpoint([Entry("web", 3, None, b"", learned.state.dump())], None, 4, 4))
+    (row,) = run_cli("replay", "--config", config, "--dry-run", "--json").rows
+    assert row["series_known"] == row["series"] == 2
+    assert row["shifts"]
+
+
+def test_without_a_broker_it_says_so_and_leaves_nothing(tmp_path):
+    (port,) = free_ports(1)
+    said = run_cli("replay", "--kafka", f"127.0.0.1:{port}", "--state", tmp_path / "state")
+    assert said.code == 69
+    assert f"127.0.0.1:{port}: nobody listens there" in said.err
+    assert not (tmp_path / "state").exists()
+
+
+def test_where_no_detect_runs_nobody_is_waited_for(deployment):
+    _, _, config = deployment
+    said = run_cli("replay", "--config", config)
+    assert said.code == 0
+    assert "no detect runs at Kafka at" in said.err
