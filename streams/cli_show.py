@@ -20,7 +20,7 @@ from connectors.ports import Record
 from connectors.shared_log import SharedLog
 from connectors.where import Where
 from models.audit import DeadLetter
-from models.errors import ContractError
+from models.errors import BrokerError, ContractError, MissingTopicError
 from models.event import Contract, Event
 from models.incident import IncidentStatus
 from models.log import LogBatch
@@ -34,6 +34,7 @@ from streams.rendering import note, put, put_json, put_table, raw_text, shown, t
 __all__ = ["Wanted", "WantedCases", "incidents", "tap"]
 
 _POLL_SECONDS: Final = 0.2
+_AWAY_SECONDS: Final = 1.0
 _LONGEST: Final = 160
 _ITEMS: Final = 3
 _NOT_IN_LINE: Final = frozenset(("signature", "key_id", "reasons", "signals", "digest"))
@@ -57,7 +58,7 @@ class Wanted:
 
 
 def tap(where: Where, topic: str, wanted: Wanted, *, follow: bool, as_json: bool) -> None:
-    """Show a topic's records; with `follow` also those to come, until interrupted."""
+    """Show a topic's records; with `follow` also those to come, until interrupted: an outage is waited out."""
     if topic not in TOPICS:
         raise typer.BadParameter(f"there is no topic {shown(topic)}; there are {', '.join(TOPICS)}")
     if wanted.kind and wanted.kind not in TOPICS[topic].types:
@@ -65,9 +66,21 @@ def tap(where: Where, topic: str, wanted: Wanted, *, follow: bool, as_json: bool
     with opened(where) as log:
         ends = dict(log.ends(topic))
         _show_kept(log, topic, wanted, ends, as_json)
+        away = False
         while follow:
-            time.sleep(_POLL_SECONDS)
-            ends = _show_new(log, topic, wanted, ends, as_json)
+            time.sleep(_AWAY_SECONDS if away else _POLL_SECONDS)
+            try:
+                _show_new(log, topic, wanted, ends, as_json)
+            except MissingTopicError:
+                raise
+            except BrokerError as error:
+                if not away:
+                    note(f"foreshock: waiting: {error}")
+                away = True
+            else:
+                if away:
+                    note("foreshock: Kafka answers again")
+                away = False
 
 
 def _show_kept(log: SharedLog, topic: str, wanted: Wanted, ends: Mapping[int, int], as_json: bool) -> None:
@@ -82,16 +95,17 @@ def _show_kept(log: SharedLog, topic: str, wanted: Wanted, ends: Mapping[int, in
             _put_record(record, as_json)
 
 
-def _show_new(log: SharedLog, topic: str, wanted: Wanted, shown_to: Mapping[int, int], as_json: bool) -> dict[int, int]:
-    """What has been appended since; returns how far it has been shown."""
-    ends = dict(log.ends(topic))
+def _show_new(log: SharedLog, topic: str, wanted: Wanted, shown_to: dict[int, int], as_json: bool) -> None:
+    """What has been appended since; `shown_to` goes along, also where reading breaks off."""
+    ends = log.ends(topic)
     if ends == shown_to:
-        return ends
-    for record in read_topic(log, topic, shown_to):
-        ends[record.partition] = max(ends[record.partition], record.offset + 1)
+        return
+    for record in read_topic(log, topic, dict(shown_to)):
         if wanted.takes(record):
             _put_record(record, as_json)
-    return ends
+        shown_to[record.partition] = record.offset + 1
+    for partition, end in ends.items():  # there may be nothing but markers before it
+        shown_to[partition] = max(shown_to.get(partition, 0), end)
 
 
 class WantedCases(NamedTuple):

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 
 import pytest
 from case_folder import PARTITIONS, PERFORMERS, build, steps
 from cli_rig import run_cli
+from kafka_broker import make_topics, proxied_broker
 from kafka_twin import copy_to_kafka, corner, write_config
 from run_rig import FORESHOCK
 
 from connectors.clock import WallClock
 from connectors.data_folder import DataFolder, open_reader
 from connectors.kafka_log import KafkaLog
+from connectors.kafka_settings import KafkaSettings
 from connectors.keys import load_keys
 from connectors.ports import Outbound
 from models.signal import Control, Review
@@ -117,6 +120,28 @@ def test_follow_shows_what_is_appended_while_it_runs(twin):
                 assert json.loads(tapping.stdout.readline())["text"] == str(number)
         finally:
             tapping.kill()
+
+
+def test_follow_waits_an_outage_out_says_so_once_and_misses_nothing(tmp_path):
+    with proxied_broker(tmp_path) as (own, proxy):
+        settings = KafkaSettings(bootstrap_servers=(own.bootstrap,))
+        make_topics(settings, PARTITIONS, ["audit"])
+        log = KafkaLog(settings, "tests")
+        log.append([Outbound("audit", "k", b"before", 0)], 0)
+        hasty = "import connectors.cluster_log as c; c._CONNECT_SECONDS = 1.0; from streams.cli import main; main()"
+        args = [sys.executable, "-c", hasty, "tap", "audit", "--follow", "--json", "--kafka", own.bootstrap]
+        with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as tapping:
+            try:
+                assert json.loads(tapping.stdout.readline())["text"] == "before"
+                proxy.cut()
+                assert "waiting" in tapping.stderr.readline()
+                proxy.restore()
+                log.append([Outbound("audit", "k", b"%d" % number, number % PARTITIONS) for number in range(3)], 0)
+                assert sorted(json.loads(tapping.stdout.readline())["text"] for _ in range(3)) == ["0", "1", "2"]
+                assert "answers again" in tapping.stderr.readline()
+            finally:
+                tapping.kill()
+        log.close()
 
 
 def test_incidents_and_explain_tell_the_same(read_only):
