@@ -28,10 +28,11 @@ from models.template import BUCKET_MS, Section, TemplateCounts
 from models.vocabulary import has_failure_words
 from models.window import BUCKETS_A_MINUTE
 from streams.detect_buckets import close_until
+from streams.detect_columns import LAST_BUCKET, Columns, check_pointer, columns_of
 from streams.detect_generations import GenerationEvent, audits_of, check_generation, take
 from streams.detect_health import has_open_or_recent_alarm, health_of
 from streams.detect_judge import Judge
-from streams.detect_rows import LAST_BUCKET, Known, Rows, check_pointer, check_section, known_of, rows_of, take_rows
+from streams.detect_rows import Known, Rows, known_of, rows_of, take_rows
 from streams.detect_sources import MAX_LEAD_MS, DetectShared, check_coverage, cover, coverage_of, link
 from streams.step import Emit, Keeper, ModelKeeper, Part, Turn
 
@@ -46,7 +47,7 @@ _MAX_AHEAD: Final = MAX_LEAD_MS // BUCKET_MS + 40
 class Share(NamedTuple):
     """One service's part of an event: its sections, what may be closed, and which sources stalled or moved again."""
 
-    sections: tuple[Section, ...]
+    sections: tuple[Columns, ...]
     end: int
     whole: bool
     stalled: tuple[tuple[str, int], ...] = ()
@@ -93,14 +94,12 @@ class Detect:
         counts = event.data
         check_pointer(counts.input)
         check_coverage(counts.sources, event.at, event.logged_at)
-        for section in counts.sections:
-            check_section(section)
-        return shared, self._parts(shared, event)
+        return shared, self._parts(shared, event, columns_of(counts.sections))
 
-    def _parts(self, shared: DetectShared, event: Event[TemplateCounts]) -> list[Part]:
-        sections: dict[str, list[Section]] = {}
-        for section in event.data.sections:
-            sections.setdefault(section.service, []).append(section)
+    def _parts(self, shared: DetectShared, event: Event[TemplateCounts], read: Sequence[Columns]) -> list[Part]:
+        sections: dict[str, list[Columns]] = {}
+        for columns in read:
+            sections.setdefault(columns.section.service, []).append(columns)
         moves = cover(shared, event.data.sources, event.at, shared.catalog.detection.stall_seconds * 1_000)
         for service in sections:
             if service not in shared.services:
@@ -158,12 +157,12 @@ class Detect:
         """
         offset, cap = counts.input.offset, catalog.detection.max_templates
         touched: dict[int, list[tuple[str, LinePointer]]] = {}
-        work = [(rows, section) for section in share.sections for rows in rows_of(section)]
+        work = [(rows, columns) for columns in share.sections for rows in rows_of(columns)]
         if len(work) > 1:
             work.sort(key=lambda item: item[0].bucket)
         known: dict[int, Known] = {}
         named = -1
-        for rows, section in work:
+        for rows, columns in work:
             if not 0 <= rows.bucket <= LAST_BUCKET:
                 state.lose("late" if rows.bucket < 0 else "future", rows.lines)
                 continue
@@ -178,11 +177,11 @@ class Detect:
             close_until(state, min(rows.bucket, share.end), share.whole, catalog.detection, judge)
             if named != state.series.changes:
                 named, known = state.series.changes, {}
-            if id(section) not in known:
-                known[id(section)] = known_of(state, section)
-            at = take_rows(state, section, rows, known[id(section)], offset, self._failing, cap)
+            if id(columns) not in known:
+                known[id(columns)] = known_of(state, columns)
+            at = take_rows(state, columns.section, rows, known[id(columns)], offset, self._failing, cap)
             if rows.bucket >= share.end:
-                touched.setdefault(rows.bucket, []).extend(_failing_unborn(state, section, rows, at, offset))
+                touched.setdefault(rows.bucket, []).extend(_failing_unborn(state, columns.section, rows, at, offset))
         return touched
 
 
@@ -190,7 +189,7 @@ def _failing_unborn(
     state: ServiceState, section: Section, rows: Rows, at: NDArray[np.intp], offset: int
 ) -> list[tuple[str, LinePointer]]:
     """The templates without a slot among the rows that speak of failure, each with a pointer to a line of it."""
-    if at.min() >= 0:
+    if np.minimum.reduce(at) >= 0:
         return []
     found = []
     for row in np.flatnonzero(at < 0).tolist():

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.template import Section
 from streams.detect import Share
+from streams.detect_columns import columns_of
 from streams.step import Part
 
 __all__ = ["Gathered"]
@@ -40,13 +41,14 @@ class Gathered:
     def add(self, part: Part) -> None:
         """Keep the rows. Templates are told apart by all of them: by hostile hand there may be several of one id."""
         known = self._numbers
-        for section in part.share.sections:
+        for columns in part.share.sections:
+            section = columns.section
             templates = [*zip(section.ids, section.texts, section.severities, strict=True)]
             numbers = [*map(known.get, templates)]
             if None in numbers:
                 numbers = [known.setdefault(template, len(known)) for template in templates]
-            place = np.array(numbers, np.int64)[np.array(section.template, np.intp)]
-            self._columns.append((np.array(section.bucket, np.int64), place, np.array(section.n, np.int64)))
+            place = np.array(numbers, np.int64)[columns.template]
+            self._columns.append((columns.bucket, place, columns.n))
             self._rows += len(place)
 
     def part(self) -> Part | None:
@@ -77,4 +79,4 @@ class Gathered:
             overflow=0,
         )
         share: Share = self._last.share
-        return self._last._replace(share=Share((section,), share.end, share.whole))
+        return self._last._replace(share=Share(tuple(columns_of([section])), share.end, share.whole))

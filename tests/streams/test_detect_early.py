@@ -19,7 +19,12 @@ TEXTS = {"fail": "write <*> failed", "fresh": "login failed on <*>", "late": "fl
 MEANS = {"fail": 1.0, "login": 12.0, "query": 40.0}
 
 
-class LooksEachTime(Judge):
+class DoesNotWait(Judge):
+    def _wait_for_more(self, bucket: int, over: Any, minute: Any) -> None:
+        pass
+
+
+class LooksEachTime(DoesNotWait):
     """Does not believe what is known of a bucket's room, and says where that is wrong."""
 
     def _may_tell(self, bucket: int) -> bool:
@@ -66,6 +71,16 @@ def told_by(judge: type[Judge], seed: int) -> list[Any]:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_what_is_told_early_is_the_same_as_if_every_window_were_summed_with_every_batch(seed: int) -> None:
-    told = told_by(Judge, seed)
+    told = told_by(DoesNotWait, seed)
     assert told == told_by(LooksEachTime, seed)
     assert any(each.status is Status.OPENED and not each.window.closed for each in told), "nothing was told early"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_waiting_for_more_lines_delays_no_first_telling_and_changes_nothing_of_closed_windows(seed: int) -> None:
+    told, patient = told_by(DoesNotWait, seed), told_by(Judge, seed)
+    for which in (lambda each: each.status is Status.OPENED, lambda each: each.window.closed):
+        answers = [
+            [each.model_copy(update={"revision": 0}) for each in many if which(each)] for many in (told, patient)
+        ]
+        assert answers[0] == answers[1]

@@ -10,6 +10,7 @@ from models.event import Event
 from models.service_state import ServiceState
 from models.template import BUCKET_MS, Section, Template
 from streams.detect import Share
+from streams.detect_columns import columns_of
 from streams.gather import Gathered
 from streams.step import Part
 
@@ -75,8 +76,8 @@ def test_one_id_with_two_texts_stays_two_templates_until_detect_decides():
     other = section.model_copy(update=Section.columns_of([Template(id="t", text="two", severity=4)]))
     gathered = Gathered(first)
     for each in (section, other, section):
-        gathered.add(first._replace(share=Share((each,), 5, True)))
-    (merged,) = gathered.part().share.sections
+        gathered.add(first._replace(share=Share(tuple(columns_of([each])), 5, True)))
+    merged = gathered.part().share.sections[0].section
     assert [(t.text, t.severity) for t in merged.templates] == [("one", 2), ("two", 4)]
     assert (merged.template, merged.n, merged.bucket) == ([0, 1], [4, 2], [7, 7])
 
