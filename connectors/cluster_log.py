@@ -54,7 +54,7 @@ class ClusterLog(KafkaLog):
         return self._clock.now()
 
     def groups(self) -> Sequence[Group]:
-        """The consumer groups of the roles."""
+        """The consumer groups of the roles and of the inspectors."""
         return read_groups(self.configuration.settings.kafka, CLIENT)
 
     def key_ring(self) -> KeyRing:

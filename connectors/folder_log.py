@@ -109,7 +109,7 @@ class FolderLog:
             saved = {part: self.store.load(UnitName(step, part)) for part in parts}
             committed = {part: max(point.resume_at, point.emitted) for part, point in saved.items() if point}
             owners = dict.fromkeys(parts, members[0]) if members else {}
-            found.append(Group(role, step, "Stable" if members else "Empty", members, owners, committed))
+            found.append(Group(role, step, "Stable" if members else "Empty", members, owners, committed, inbox))
         return found
 
     def key_ring(self) -> KeyRing:

@@ -155,7 +155,7 @@ def _acls_of(role: str, settings: KafkaSettings) -> list[Acl]:
     if role == "operator":
         for step in CHANGELOG_STEPS:
             found += allow("topic", settings.changelog(step), *_MANAGE, "Read")
-        for group in dict.fromkeys(_ROLE_OF.values()):
+        for group in (*dict.fromkeys(_ROLE_OF.values()), INSPECT):
             found += allow("group", settings.group(group), "Describe")
         found.append(Acl(role, principal, "cluster", "kafka-cluster", "literal", "Describe"))
     return found

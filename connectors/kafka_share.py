@@ -52,6 +52,10 @@ class KafkaShare:
             record_of(self._names[place.topic], row, self._virtual) for place, rows in found.items() for row in rows
         ]
 
+    def assigned(self) -> frozenset[tuple[str, int]]:
+        """The topics and partitions that this member has now; no question to the cluster."""
+        return frozenset((self._names[place.topic], place.partition) for place in self._consumer.assignment() or ())
+
     def commit(self, done: Sequence[Record]) -> None:
         """These are done with, in the order in which they came."""
         offsets = {

@@ -40,6 +40,7 @@ class Group:
     """How far a role's readers have come. `name`: the consumer group, or the step in a data folder. `state` as Kafka
     says it (Stable, PreparingRebalance, Empty, Dead), `members` the client ids. `owners`: who has which partition.
     `committed`: the next offset each partition is read from after a restart; partitions nobody has read are left out.
+    `topic`: what its owners and offsets are of.
     """
 
     role: str
@@ -48,6 +49,7 @@ class Group:
     members: tuple[str, ...] = ()
     owners: Mapping[int, str] = field(default_factory=dict)
     committed: Mapping[int, int] = field(default_factory=dict)
+    topic: str = ""
 
 
 class SharedLog(Log, Protocol):
@@ -85,7 +87,7 @@ class SharedLog(Log, Protocol):
         ...
 
     def groups(self) -> Sequence[Group]:
-        """How far each of READERS has come, in that order."""
+        """How far each of READERS has come, in that order; on Kafka also the inspectors' group, topic by topic."""
         ...
 
     def key_ring(self) -> KeyRing:

@@ -174,7 +174,7 @@ class StalledError(ForeshockError):
 
     exit_code = 75
 
-    def __init__(self, step: str, partitions: Sequence[int]) -> None:
+    def __init__(self, step: str, partitions: Sequence[int | str]) -> None:
         names = ", ".join(map(str, partitions))
         super().__init__(
             f"{step} has not moved on partitions {names} although there is something to read. Start it again; if it "

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
 from connectors.settings import Configuration
-from connectors.shared_log import Group, SharedLog
+from connectors.shared_log import INSPECT, Group, SharedLog
 from models.errors import ForeshockError
 from streams.catalog import standing_version, version_of
 from streams.dead_letters import is_for_a_step, read_letters
@@ -37,6 +37,8 @@ _FAR_BEHIND_SECONDS: Final = 900.0
 """A quarter of an hour: warnings of an outage would come after it."""
 _AHEAD_SECONDS: Final = 1.0
 _REASONS_ADVISED: Final = 3
+_NAMED: Final = 8
+_INSPECTED_BY: Final = "respond"
 
 
 class Finding(NamedTuple):
@@ -64,13 +66,17 @@ def check_catalog(log: SharedLog, configuration: Configuration, publish: str) ->
 def check_lag(log: SharedLog, groups: Sequence[Group], *, start: str) -> Iterator[Finding]:
     """Whether somebody reads each inbox, and keeps up. `start` says how a role is started, with {role} in it."""
     lags = partition_lags(log, groups, log.now())
-    for group in groups:
+    for group in {group.name: group for group in groups}.values():
+        inspects = group.role == INSPECT
+        role = _INSPECTED_BY if inspects else group.role
         rows = [row for row in lags if row.role == group.role]
         records = sum(row.records for row in rows)
         oldest = max((row.oldest_seconds or 0.0 for row in rows), default=0.0)
-        yield _who_reads(group, records, start.replace("{role}", group.role))
+        found = [_who_reads(group, records, start.replace("{role}", role))]
         if group.members:
-            yield _how_far(group, rows, records, oldest)
+            found.append(_how_far(group.role, role, rows, records, oldest))
+        # Nothing waits for what is not inspected.
+        yield from (item._replace(level="warn") if inspects and item.level == "fail" else item for item in found)
 
 
 def check_watermarks(log: SharedLog) -> Finding:
@@ -136,16 +142,19 @@ def _who_reads(group: Group, records: int, start: str) -> Finding:
     return Finding(name, "warn", f"nobody is in {group.name}; nothing waits", start)
 
 
-def _how_far(group: Group, rows: Sequence[PartitionLag], records: int, oldest: float) -> Finding:
-    name = f"lag {group.role}"
-    idle = [str(row.partition) for row in rows if not row.member]
+def _how_far(reader: str, role: str, rows: Sequence[PartitionLag], records: int, oldest: float) -> Finding:
+    """`role` is what a process is told to be, to be one of the readers."""
+    name = f"lag {reader}"
+    idle = [f"{row.topic}/{row.partition}" for row in rows if not row.member]
     if idle:
-        return Finding(name, "warn", f"nobody has partitions {', '.join(idle)}", "Look again in a few seconds.")
+        more = f" and {len(idle) - _NAMED} more" if len(idle) > _NAMED else ""
+        said = f"nobody has partitions {', '.join(idle[:_NAMED])}{more}"
+        return Finding(name, "warn", said, "Look again in a few seconds.")
     said = f"{records} records, the oldest for {seconds_text(oldest)}"
     if oldest <= _LATE_SECONDS:
         return Finding(name, "ok", said)
     advice = (
-        f"Start more of {group.role} (up to one for each partition), or look what keeps it: its log, `foreshock lag "
+        f"Start more of {role} (up to one for each partition), or look what keeps it: its log, `foreshock lag "
         "--watch`. One partition alone far behind is one busy key."
     )
     return Finding(name, "fail" if oldest > _FAR_BEHIND_SECONDS else "warn", said, advice)

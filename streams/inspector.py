@@ -27,6 +27,8 @@ from models.event import Cause, Event, event_id
 from models.topics import INSPECTED, partition_of
 from streams.catalog import CATALOG_PARTITION
 from streams.inbox_guard import check_head, is_of_upgrade
+from streams.inspector_watch import InspectorWatch, Place
+from streams.liveness import STALL_SECONDS, WATCH_SECONDS
 from streams.refusal import letter_key, refuse
 from streams.step_host import Deployment
 
@@ -65,15 +67,27 @@ def inspect(record: Record, partitions: int, run: str) -> ContractError | None:
 class Inspector:
     """A thread of the role that it lives in, with clients of its own: it neither waits for the role nor holds it back.
 
-    Where Kafka does not let it work it tries again, for ever, and says so once. `fail` is told of a defect, and ends
-    the process.
+    Where Kafka does not let it work it tries again, for ever, and says so once. `fail` is told of a defect, or that it
+    stands still without an error (StalledError), and ends the process.
     """
 
-    def __init__(self, settings: KafkaSettings, deployment: Deployment, fail: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        deployment: Deployment,
+        fail: Callable[[BaseException], None],
+        *,
+        stall_seconds: float = STALL_SECONDS,
+        look_seconds: float = WATCH_SECONDS,
+    ) -> None:
         self._settings, self._deployment, self._fail = settings, deployment, fail
         self._virtual = isinstance(deployment.clock, PacedClock)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="inspector", daemon=True)
+        self._assigned: frozenset[Place] | None = None
+        self._watch = InspectorWatch(
+            settings, lambda: self._assigned, fail, stall_seconds=stall_seconds, look_seconds=look_seconds
+        )
         self._troubled = False
         self._pause = _FIRST_PAUSE
         self.counters: Counter[str] = Counter()
@@ -82,11 +96,13 @@ class Inspector:
     def start(self) -> None:
         """Begin to inspect."""
         self._thread.start()
+        self._watch.start()
 
     def stop(self) -> None:
         """End, and leave the group. What a broker that is away keeps from ending is left to itself after 5 s: where
         nothing was committed, it is inspected again.
         """
+        self._watch.stop()
         self._stop.set()
         self._thread.join(_LEAVE_SECONDS)
 
@@ -104,6 +120,7 @@ class Inspector:
 
     def _be_member(self) -> None:
         """Until `stop`. All clients are made anew after an error: none must be trusted with what it was doing."""
+        self._assigned = frozenset()
         with (
             closing(KafkaShare(self._settings, INSPECT, INSPECTED, virtual=self._virtual)) as share,
             closing(KafkaLog(self._settings, INSPECT, virtual=self._virtual)) as log,
@@ -111,6 +128,7 @@ class Inspector:
             while not self._stop.is_set():
                 began = time.thread_time()
                 records = share.poll(_POLL_SECONDS)
+                self._assigned = share.assigned()
                 if records:
                     self._take(records, log)
                     share.commit(records)
@@ -149,6 +167,7 @@ class Inspector:
         self._troubled, self._pause = False, _FIRST_PAUSE
 
     def _wait_for_better(self, error: BrokerError) -> None:
+        self._assigned = None
         if not self._troubled:
             _log.warning("the topics that no step reads are not inspected for now", error=str(error))
         self._troubled = True

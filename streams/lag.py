@@ -25,7 +25,7 @@ _LOOK_BACK: Final = (8, 64, 512)
 
 
 class PartitionLag(NamedTuple):
-    """One partition of a role's inbox. `committed` None: nothing has been read. `records`: at most so many are unread
+    """One partition that a role reads. `committed` None: nothing has been read. `records`: at most so many are unread
     (offsets may have holes); `oldest_seconds`: for how long the first of them has been in the log, None without one.
     """
 
@@ -86,16 +86,16 @@ def require_topics(log: SharedLog, options: str) -> None:
 
 
 def partition_lags(log: SharedLog, groups: Sequence[Group], now: int) -> list[PartitionLag]:
-    """The partitions of all groups' inboxes, in order."""
-    inboxes = {reader.role: reader.inbox for reader in READERS}
+    """The partitions of all that the groups read, in order."""
     return [
-        _partition_lag(log, group, inboxes[group.role], partition, end, now)
+        _partition_lag(log, group, partition, end, now)
         for group in groups
-        for partition, end in sorted(log.ends(inboxes[group.role]).items())
+        for partition, end in sorted(log.ends(group.topic).items())
     ]
 
 
-def _partition_lag(log: SharedLog, group: Group, topic: str, partition: int, end: int, now: int) -> PartitionLag:
+def _partition_lag(log: SharedLog, group: Group, partition: int, end: int, now: int) -> PartitionLag:
+    topic = group.topic
     committed = group.committed.get(partition)
     begin = max(committed or 0, log.bounds(topic, partition)[0])
     unread = log.read(topic, partition, begin, 1) if begin < end else ()

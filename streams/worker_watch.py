@@ -48,7 +48,7 @@ class WorkerWatch:
         self._hang = hang_seconds
         self._heartbeat = heartbeat
         self._stall, self._look = stall_seconds, look_seconds
-        self._progress = ProgressWatch(stall_seconds)
+        self._progress: ProgressWatch[int] = ProgressWatch(stall_seconds)
         self._log_id = ""
         self._error: ForeshockError | None = None
         self._ended = threading.Event()

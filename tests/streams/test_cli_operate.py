@@ -27,6 +27,7 @@ from connectors.where import Where
 from models.audit import DeadLetter
 from models.event import Event
 from models.template import BatchPointer, CoveredSource, TemplateCounts
+from models.topics import INSPECTED
 from streams.catalog import publish_catalog
 from streams.cli_where import quiet_clients
 from streams.mine import Mine
@@ -245,13 +246,16 @@ def test_lag_tells_records_seconds_and_members_by_partition_and_how_far_sources_
     place.commit({("mine", 1): 2, ("mine", 0): 0, ("act", 0): 0})
     (report,) = place.run("lag", "--json").rows
     rows = {(row["role"], row["partition"]): row for row in report["partitions"]}
-    assert len(rows) == 4 * PARTITIONS
+    roles = ["mine", "detect", "respond", "act", *([] if place.where.data else ["inspect"])]
+    inspected = [row for row in report["partitions"] if row["role"] == "inspect"]
+    assert len(inspected) == (0 if place.where.data else PARTITIONS * len(INSPECTED))
+    assert len(report["partitions"]) - len(inspected) == 4 * PARTITIONS
     mine = rows["mine", 1]
     assert (mine["topic"], mine["committed"], mine["end"], mine["records"]) == ("logs", 2, 5, 3)
     assert mine["oldest_seconds"] >= (90 if place.where.data else 0)
     assert (rows["mine", 0]["records"], rows["mine", 0]["oldest_seconds"]) == (0, None)
     assert (rows["detect", 1]["committed"], rows["detect", 1]["records"]) == (None, 1)
-    assert [group["role"] for group in report["groups"]] == ["mine", "detect", "respond", "act"]
+    assert [group["role"] for group in report["groups"]] == roles
     quiet, mark = report["watermarks"]
     assert quiet["covered_until"] is None
     assert mark["covered_until"] == now - 40_000
@@ -259,6 +263,7 @@ def test_lag_tells_records_seconds_and_members_by_partition_and_how_far_sources_
     said = place.run("lag")
     assert said.code == 0
     assert "nobody" in said.out
+    assert ("inspect  9 topics" in said.out) == (place.where.data is None)
 
 
 def test_lag_names_the_member_that_has_a_partition(tmp_path, kafka):
@@ -325,6 +330,8 @@ def test_the_doctor_says_that_nobody_reads_what_waits(tmp_path, kafka):
     assert "1 records wait" in checks["group respond"]["said"]
     assert "foreshock run --role respond" in checks["group respond"]["advice"]
     assert checks["group mine"]["level"] == "warn"
+    assert checks["group inspect"]["level"] == "warn"
+    assert "foreshock run --role respond" in checks["group inspect"]["advice"]
     assert checks["catalog"]["level"] == "fail"
     assert "foreshock catalog apply" in checks["catalog"]["advice"]
     assert checks["topics"]["level"] == "ok"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,11 +30,12 @@ from connectors.kafka_settings import KafkaSettings
 from connectors.kafka_share import KafkaShare
 from connectors.ports import Record
 from connectors.shared_log import INSPECT
-from models.errors import BrokerError
+from models.errors import BrokerError, StalledError
 from models.topics import INSPECTED, TOPICS, partition_of
 from streams import inspector
 from streams.dead_letters import raw_bytes, read_letters
 from streams.inspector import Inspector, inspect
+from streams.inspector_watch import InspectorWatch, Place
 from streams.step_host import Deployment
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden"
@@ -277,6 +280,57 @@ def test_an_outage_is_waited_out(tmp_path: Path) -> None:
         log.close()
 
 
+def test_an_inspector_that_stops_without_an_error_is_told_as_one_that_stands_still(
+    settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = KafkaShare.poll
+
+    def poll(share: KafkaShare, seconds: float) -> Sequence[Record]:
+        read(share, seconds)
+        return []
+
+    monkeypatch.setattr(KafkaShare, "poll", poll)
+    write(settings, garbage("audit", 2))
+    failed: list[BaseException] = []
+    working = Inspector(settings, deployment_of(settings), failed.append, stall_seconds=0.5, look_seconds=0.1)
+    working.start()
+    wait_until(lambda: bool(failed), "nobody notices")
+    working.stop()
+    (error,) = failed
+    assert isinstance(error, StalledError)
+    assert "audit/2 " in str(error)
+
+
+def looked(settings: KafkaSettings, assigned: frozenset[Place] | None) -> list[BaseException]:
+    """What a watch without any patience tells in ten looks."""
+    failed: list[BaseException] = []
+    looks = itertools.count(1)
+    enough = threading.Event()
+
+    def asked() -> frozenset[Place] | None:
+        if next(looks) > 10:
+            enough.set()
+        return assigned
+
+    watch = InspectorWatch(settings, asked, failed.append, stall_seconds=1e-6, look_seconds=0.01)
+    watch.start()
+    wait_until(lambda: enough.is_set() or bool(failed), "it does not look")
+    watch.stop()
+    return failed
+
+
+def test_one_that_is_at_the_end_or_waits_for_kafka_is_left_alone(settings: KafkaSettings, log: KafkaLog) -> None:
+    everything = frozenset((topic, part) for topic in INSPECTED for part in range(PARTITIONS))
+    with inspecting(settings):
+        write(settings, garbage("alerts"))
+        wait_until(lambda: inspected_to_the_end(settings, log), "it does not come to the end")
+        assert looked(settings, everything) == []
+    write(settings, garbage("alerts"))
+    assert looked(settings, None) == []
+    assert isinstance(looked(settings, everything)[0], StalledError)
+    assert isinstance(looked(settings, frozenset())[0], StalledError)  # a group that shares nothing out
+
+
 def test_a_defect_ends_the_process_with_its_reason(settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     error = RuntimeError("a defect")
 
@@ -310,7 +364,11 @@ def test_workers_of_respond_share_the_topics_out_and_end_in_good_order(
         wait_until(lambda: all(shares(settings)) and len(shares(settings)) == 2, roles.said)
         places = write(settings, *(garbage(topic, part) for topic in INSPECTED for part in range(PARTITIONS)))
         wait_until(lambda: inspected_to_the_end(settings, log), roles.said)
-        assert [group.role for group in read_groups(settings, "tests")] == ["mine", "detect", "respond", "act"]
+        groups = read_groups(settings, "tests")
+        assert [group.role for group in groups[:4]] == ["mine", "detect", "respond", "act"]
+        assert [(group.role, group.topic, len(group.members)) for group in groups[4:]] == [
+            (INSPECT, topic, 2) for topic in INSPECTED
+        ]
         assert roles.stop(first) == 0
         places += write(settings, garbage("alerts", 0), garbage("alerts", 3))
         wait_until(lambda: inspected_to_the_end(settings, log), roles.said)
