@@ -11,13 +11,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import orjson
 
 from benchmarks.table import Row, median_seconds
-from connectors.codec import decode
+from connectors.codec import decode, encode
 from connectors.data_folder import DataFolder
 from connectors.ports import Outbound
 from models.template import BUCKET_MS, TemplateCounts
@@ -105,26 +105,27 @@ def pages_of_load(hours: float) -> Iterator[list[Outbound]]:
     weights = np.exp(chance.uniform(0, 4, _TEMPLATES))
     weights *= _LINES / weights.sum()
     names = [f"{number:020x}" for number in range(_TEMPLATES)]
-    templates = [
-        {"id": name, "text": f"INFO [<*>] request <*> to upstream {name[-2:]} took <*> ms", "severity": 2}
-        for name in names
-    ]
+    texts = [f"INFO [<*>] request <*> to upstream {name[-2:]} took <*> ms" for name in names]
     for first in range(0, total, _PAGE):
         counts = chance.poisson(weights, (min(_PAGE, total - first), _TEMPLATES))
-        page = [_message(first + row, each, templates, chance) for row, each in enumerate(counts)]
+        page = [_message(first + row, each, names, texts, chance) for row, each in enumerate(counts)]
         if first == 0:
-            assert isinstance(decode(page[0].value).data, TemplateCounts)
+            assert encode(decode(page[0].value)) == page[0].value  # as mine writes it
         yield page
 
 
-def _message(number: int, counts: np.ndarray, templates: list[dict[str, Any]], chance: np.random.Generator) -> Outbound:
+def _message(
+    number: int, counts: np.ndarray, names: list[str], texts: list[str], chance: np.random.Generator
+) -> Outbound:
     """One record as mine writes it; its templates stand in the order of their first lines."""
     at = _START_MS + number * 1_000 // _A_SECOND
     seen = chance.permutation(np.flatnonzero(counts))
     rows = len(seen)
     section = {
         "service": "api",
-        "templates": [templates[place] for place in seen.tolist()],
+        "ids": [names[place] for place in seen.tolist()],
+        "texts": [texts[place] for place in seen.tolist()],
+        "severities": [2] * rows,
         "template": list(range(rows)),
         "bucket": [at // BUCKET_MS] * rows,
         "n": counts[seen].tolist(),
@@ -139,6 +140,12 @@ def _message(number: int, counts: np.ndarray, templates: list[dict[str, Any]], c
         "sections": [section],
         "dropped": {},
     }
-    head = {"v": 1, "type": "template_counts", "id": f"{number:020x}", "at": at, "cause": f"mine:logs/0@{number}#0.0"}
+    head = {
+        "v": TemplateCounts.VERSION,
+        "type": "template_counts",
+        "id": f"{number:020x}",
+        "at": at,
+        "cause": f"mine:logs/0@{number}#0.0",
+    }
     envelope = {**head, "cid": "", "key": "0", "region": "", "run": "bench", "data": data}
     return Outbound("counts", "0", orjson.dumps(envelope), 0, at)

@@ -1,62 +1,101 @@
 """Rows of batches between which nothing of a service closes, added up before detect takes them.
 
-In: parts of one service as detect's `admit` makes them. Out: the same rows as one part. Adding lines to open buckets
-gives the same whatever their order and division, so this changes what learning a day costs, and nothing else.
+In: sections of one service, and parts as detect's `admit` makes them. Out: the same rows as one part. Adding lines to
+open buckets gives the same whatever their order and division, so this changes what learning a day costs, and nothing
+else.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.template import Section
 from streams.detect import Share
 from streams.detect_columns import columns_of
+from streams.plain_counts import PlainSection
 from streams.step import Part
 
-__all__ = ["Gathered"]
+__all__ = ["Gathered", "Names", "with_sections"]
 
 _MOST_ROWS: Final = 50_000
 _MOST_CELLS: Final = 1_000_000
 
 
+class Names:
+    """A service's templates by number, told apart by all of them: by hostile hand there may be several of one id."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.texts: list[str] = []
+        self.severities: list[int] = []
+        self._of_id: dict[str, int] = {}
+        self._of_all: dict[tuple[str, str, int], int] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def numbers(self, section: PlainSection | Section) -> list[int]:
+        """The number of each of its templates."""
+        try:
+            found = [*map(self._of_id.__getitem__, section.ids)]
+        except KeyError:
+            return self._learn(section)
+        # Lists compare faster than each of their items is looked up.
+        same = [*map(self.texts.__getitem__, found)] == section.texts
+        if same and [*map(self.severities.__getitem__, found)] == section.severities:
+            return found
+        return self._learn(section)
+
+    def _learn(self, section: PlainSection | Section) -> list[int]:
+        numbers = []
+        for template in zip(section.ids, section.texts, section.severities, strict=True):
+            number = self._of_all.setdefault(template, len(self.ids))
+            if number == len(self.ids):
+                name, text, severity = template
+                self.ids.append(name)
+                self.texts.append(text)
+                self.severities.append(int(severity))
+                self._of_id.setdefault(name, number)
+            numbers.append(number)
+        return numbers
+
+
 class Gathered:
     """What has come of one service since detect took its last part, `last`: rows only, and no further coverage."""
 
-    def __init__(self, last: Part) -> None:
-        self._last = last
-        self._numbers: dict[tuple[str, str, int], int] = {}
-        self._columns: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
-        self._rows = 0
+    def __init__(self, last: Part, names: Names) -> None:
+        self._last, self._names = last, names
+        self._place: list[int] = []
+        self._bucket: list[int] = []
+        self._n: list[int] = []
 
     def takes(self, part: Part) -> bool:
         """Whether the part may wait: it closes nothing, and says nothing of sources."""
         before: Share = self._last.share
         share: Share = part.share
         same = share.end == before.end and share.whole == before.whole
-        return same and not share.stalled and not share.resumed and self._rows < _MOST_ROWS
+        return same and not share.stalled and not share.resumed and len(self._n) < _MOST_ROWS
 
-    def add(self, part: Part) -> None:
-        """Keep the rows. Templates are told apart by all of them: by hostile hand there may be several of one id."""
-        known = self._numbers
-        for columns in part.share.sections:
-            section = columns.section
-            templates = [*zip(section.ids, section.texts, section.severities, strict=True)]
-            numbers = [*map(known.get, templates)]
-            if None in numbers:
-                numbers = [known.setdefault(template, len(known)) for template in templates]
-            place = np.array(numbers, np.int64)[columns.template]
-            self._columns.append((columns.bucket, place, columns.n))
-            self._rows += len(place)
+    def add(self, sections: Iterable[PlainSection | Section]) -> None:
+        """Keep the rows."""
+        for section in sections:
+            numbers = self._names.numbers(section)
+            if isinstance(section, PlainSection) and section.straight:
+                self._place += numbers[: len(section.template)]
+            else:
+                self._place += [numbers[place] for place in section.template]
+            self._bucket += section.bucket
+            self._n += section.n
 
     def part(self) -> Part | None:
         """All rows as one part that covers no more than `last`; None where there are none."""
-        if not self._rows:
+        if not self._n:
             return None
-        bucket, place, n = (np.concatenate(column) for column in zip(*self._columns, strict=True))
-        width = len(self._numbers)
+        bucket, place, n = (np.array(column, np.int64) for column in (self._bucket, self._place, self._n))
+        width = len(self._names)
         low = int(bucket.min())
         cell = (bucket - low) * width + place
         if int(cell.max()) < _MOST_CELLS:  # the usual case, a dozen times as fast as sorting
@@ -66,12 +105,13 @@ class Gathered:
         else:
             cells, inverse = np.unique(cell, return_inverse=True)
             lines = np.bincount(inverse, weights=n, minlength=len(cells)).astype(np.int64)
+        used, template = np.unique(cells % width, return_inverse=True)
         section = Section.model_construct(
             service=self._last.key,
-            ids=[name for name, _, _ in self._numbers],
-            texts=[text for _, text, _ in self._numbers],
-            severities=[severity for _, _, severity in self._numbers],
-            template=(cells % width).tolist(),
+            ids=[self._names.ids[number] for number in used.tolist()],
+            texts=[self._names.texts[number] for number in used.tolist()],
+            severities=[self._names.severities[number] for number in used.tolist()],
+            template=template.tolist(),
             bucket=(cells // width + low).tolist(),
             n=lines.tolist(),
             first_line=[0] * len(cells),
@@ -79,4 +119,10 @@ class Gathered:
             overflow=0,
         )
         share: Share = self._last.share
-        return self._last._replace(share=Share(tuple(columns_of([section])), share.end, share.whole))
+        return with_sections(self._last._replace(share=Share((), share.end, share.whole)), [section])
+
+
+def with_sections(part: Part, sections: Iterable[PlainSection | Section]) -> Part:
+    """The part, with these sections as its own."""
+    models = [section.model() if isinstance(section, PlainSection) else section for section in sections]
+    return part._replace(share=part.share._replace(sections=tuple(columns_of(models))))

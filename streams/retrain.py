@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -23,19 +23,23 @@ from models.log import LogBatch
 from models.mining import Miner
 from models.retraining import LeftOut
 from models.service_state import ServiceState
-from models.template import BatchPointer, TemplateCounts
+from models.template import BatchPointer, Section, TemplateCounts
 from models.template_rules import RULES_VERSION
 from models.window import BUCKETS_A_MINUTE
 from streams.detect import Detect, Share
 from streams.detect_buckets import FAILING_LAG
 from streams.detect_judge import Judge
-from streams.gather import Gathered
+from streams.detect_sources import coverage_of
+from streams.gather import Gathered, Names, with_sections
 from streams.inbox_guard import InboxGuard, Shard
+from streams.plain_counts import PlainCounts, PlainSection, read_plain
 from streams.step import Part
 
 __all__ = ["Trainer"]
 
 _NOTHING: Final = LeftOut()
+_MOST_NAMES: Final = 5_000
+"""Templates of a service that are remembered by number: ten times as many as have a slot."""
 
 
 class _Bystander(Judge):
@@ -43,8 +47,6 @@ class _Bystander(Judge):
 
     def __init__(self, state: ServiceState, application: Callable[[], str], left_out: LeftOut) -> None:
         super().__init__(state, application)
-        self._states: dict[str, ServiceState] = {}
-        self._gathered: dict[str, Gathered] = {}
         self._left_out = left_out
 
     def spikes(self, bucket: int) -> None:
@@ -96,6 +98,7 @@ class Trainer:
         """By service, the first bucket of which anything was said."""
         self._states: dict[str, ServiceState] = {}
         self._gathered: dict[str, Gathered] = {}
+        self._names: dict[str, Names] = {}
         self._left_out = {} if left_out is None else left_out
         self._service = service
         self._step = Detect(judge=self._bystander)
@@ -106,18 +109,22 @@ class Trainer:
 
     def take(self, record: Record) -> None:
         """Learn from one record. What detect would make a dead letter is counted in `skipped`."""
+        plain = read_plain(record) if record.topic == "counts" else None
+        if plain is not None and not all(section.service in self._shared.services for section in plain.sections):
+            plain = None  # that its sources speak for a service, detect learns of whole events
         try:
-            event = self._event(record)
+            event = self._event(record, None if plain is None else plain.event)
             if event is None:
                 return
             self._shared, parts = self._step.admit(self._shared, event)
         except ContractError as error:
             self.skipped[error.reason] += 1
             return
+        if plain is not None:
+            self._take_plain(plain, parts)
+            return
         for part in parts:
-            if self._service in ("", part.key):
-                self._give(part)
-                self.lines += sum(section.lines for section in part.share.sections)
+            self._give(part, [columns.section for columns in part.share.sections])
 
     @property
     def states(self) -> dict[str, ServiceState]:
@@ -147,17 +154,34 @@ class Trainer:
         self._states = {name: ServiceState.load(base64.b64decode(state)) for name, state in raw["states"].items()}
         self.skipped, self.lines, self.began = Counter(raw["skipped"]), raw["lines"], dict(raw["began"])
 
-    def _give(self, part: Part) -> None:
-        """Let the part wait for others like it, or let detect take what has waited, and it."""
+    def _take_plain(self, plain: PlainCounts, parts: Sequence[Part]) -> None:
+        """Give the rows that detect has not seen to the services' parts; a service of which nothing closes has none."""
+        rows: dict[str, list[PlainSection]] = {}
+        for section in plain.sections:
+            rows.setdefault(section.service, []).append(section)
+        for part in parts:
+            self._give(part, rows.pop(part.key, []))
+        for service, sections in rows.items():
+            share = Share((), *coverage_of(self._shared, service))
+            self._give(Part(service, plain.event, share), sections)
+
+    def _give(self, part: Part, sections: Sequence[PlainSection | Section]) -> None:
+        """Let the part, with its sections, wait for others like it; or let detect take what has waited, and it."""
+        if self._service not in ("", part.key):
+            return
+        self.lines += sum(section.lines for section in sections)
         gathered = self._gathered.get(part.key)
         if gathered is not None and gathered.takes(part):
-            gathered.add(part)
+            gathered.add(sections)
             return
         waiting = gathered.part() if gathered is not None else None
         if waiting is not None:
             self._advance(waiting)
-        self._advance(part)
-        self._gathered[part.key] = Gathered(part)
+        self._advance(with_sections(part, sections))
+        names = self._names.get(part.key)
+        if names is None or len(names) > _MOST_NAMES:
+            names = self._names[part.key] = Names()
+        self._gathered[part.key] = Gathered(part, names)
 
     def _advance(self, part: Part) -> None:
         state = self._states.get(part.key) or self._step.state.initial(part.key)
@@ -170,10 +194,12 @@ class Trainer:
     def _bystander(self, state: ServiceState, application: Callable[[], str]) -> Judge:
         return _Bystander(state, application, self._left_out.get(state.service, _NOTHING))
 
-    def _event(self, record: Record) -> Event[Any] | None:
-        """What detect gets to see of the record; None where it is nothing to learn from."""
+    def _event(self, record: Record, plain: Event[Any] | None) -> Event[Any] | None:
+        """What detect gets to see of the record, `plain` where that has been read; None where it is nothing to learn
+        from.
+        """
         mined = record.topic == "logs"
-        event = decode_record(record)
+        event = decode_record(record) if plain is None else plain
         self._guard.check_place(record, event)
         if self._guard.seen_before(record, event):
             self.skipped["duplicate"] += 1

@@ -10,8 +10,7 @@ from models.event import Event
 from models.service_state import ServiceState
 from models.template import BUCKET_MS, Section, Template
 from streams.detect import Share
-from streams.detect_columns import columns_of
-from streams.gather import Gathered
+from streams.gather import Gathered, Names
 from streams.step import Part
 
 START = 170_000_004
@@ -37,19 +36,19 @@ def by_hand(driver: Driver, given: list[tuple[int, list[tuple[int, str, int]]]],
     """The driver's step on these batches, gathered or one by one."""
     step, shared, state = driver.step, driver.shared, driver.step.state.initial("web")
     gathered: Gathered | None = None
-    waited = 0
+    waited, names = 0, Names()
     for covered, rows in given:
         data = driver.batch({"s": covered}, (section_of("web", rows, {}, {}),), {"s": ["web"]})
         shared, parts = step.admit(shared, Event("id", covered, "0", data))
         for part in parts:
             if gather and gathered is not None and gathered.takes(part):
-                gathered.add(part)
+                gathered.add([columns.section for columns in part.share.sections])
                 waited += 1
                 continue
             if gathered is not None and (waiting := gathered.part()) is not None:
                 state = step.advance(shared, state, waiting).state
             state = step.advance(shared, state, part).state
-            gathered = Gathered(part) if gather else None
+            gathered = Gathered(part, names) if gather else None
     if gathered is not None and (waiting := gathered.part()) is not None:
         state = step.advance(shared, state, waiting).state
     assert waited > 300 or not gather
@@ -70,21 +69,22 @@ def test_what_waited_counts_as_what_did_not(seed, far):
     assert gathered.dump() == one_by_one.dump()
 
 
-def test_one_id_with_two_texts_stays_two_templates_until_detect_decides():
+@pytest.mark.parametrize(("text", "severity"), [("two", 4), ("two", 2), ("one", 4)])
+def test_what_shares_an_id_and_nothing_else_stays_two_templates_until_detect_decides(text, severity):
     first = Part("web", None, Share((), 5, True))  # type: ignore[arg-type]
     section = section_of("web", [(7, "t", 2)], {"t": "one"}, {})
-    other = section.model_copy(update=Section.columns_of([Template(id="t", text="two", severity=4)]))
-    gathered = Gathered(first)
+    other = section.model_copy(update=Section.columns_of([Template(id="t", text=text, severity=severity)]))
+    gathered = Gathered(first, Names())
     for each in (section, other, section):
-        gathered.add(first._replace(share=Share(tuple(columns_of([each])), 5, True)))
+        gathered.add([each])
     merged = gathered.part().share.sections[0].section
-    assert [(t.text, t.severity) for t in merged.templates] == [("one", 2), ("two", 4)]
+    assert [(t.text, t.severity) for t in merged.templates] == [("one", 2), (text, severity)]
     assert (merged.template, merged.n, merged.bucket) == ([0, 1], [4, 2], [7, 7])
 
 
 def test_what_says_something_of_sources_or_closes_something_does_not_wait():
     last = Part("web", None, Share((), 5, True))  # type: ignore[arg-type]
-    gathered = Gathered(last)
+    gathered = Gathered(last, Names())
     assert gathered.takes(last)
     for share in (
         Share((), 6, True),

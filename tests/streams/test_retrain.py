@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 
@@ -15,6 +16,9 @@ from models.retraining import LeftOut
 from models.signal import Tick
 from models.snapshot import Span
 from models.template import BUCKET_MS, BatchPointer, CoveredSource, Section, Template, TemplateCounts
+from streams import retrain
+from streams.gather import Gathered
+from streams.plain_counts import PlainCounts
 from streams.retrain import Trainer
 
 FIRST = 170_000_004
@@ -98,6 +102,62 @@ def test_minutes_left_out_are_not_learnt_neither_at_once_nor_ten_minutes_late():
     assert learnt(clean) != learnt(trained(PLAIN))
     assert learnt(trained(noisy)) != learnt(trained(PLAIN))
     assert clean.states["web"].base.n[0] == trained(PLAIN).states["web"].base.n[0] - 5
+
+
+def fleet(offset: int) -> TemplateCounts:
+    """A batch of some of three services; the third speaks seldom, and of templates in no order."""
+    chance = random.Random(offset)
+    sections = []
+    for service in ("web", "api", "cron")[: 3 if offset % 4 == 0 else 2]:
+        names = chance.sample([f"{service}{k}" for k in range(9)], 6)
+        template = [*range(6), 2, 0] if service == "cron" else list(range(6))
+        bucket = FIRST + offset // 3
+        sections.append(
+            Section(
+                service=service,
+                **Section.columns_of(Template(id=name, text=f"{name} of it", severity=2) for name in names),
+                template=template,
+                bucket=[bucket + (row == 5) for row in range(len(template))],
+                n=[1 + chance.randrange(5) for _ in template],
+                first_line=list(range(len(template))),
+                lines=9,
+            )
+        )
+    end = (FIRST + offset // 3) * BUCKET_MS + 1_000
+    return TemplateCounts(
+        rules_version=1,
+        input=BatchPointer(topic="logs", partition=0, offset=offset),
+        sources=(CoveredSource(source_id="s", covered_until=end, services=("web", "api")),),
+        sections=tuple(sections),
+    )
+
+
+def test_what_is_read_without_models_teaches_what_the_codec_and_detect_alone_teach(monkeypatch):
+    given = [record(offset, fleet(offset)) for offset in range(900)]
+    read = retrain.read_plain
+    taken = 0
+
+    def some(each: Record) -> PlainCounts | None:
+        nonlocal taken
+        plain = read(each) if each.offset % 5 else None
+        taken += plain is not None
+        return plain
+
+    every = trained(given)
+    monkeypatch.setattr(retrain, "read_plain", some)
+    mixed = trained(given)
+    assert taken == 720
+    monkeypatch.setattr(retrain, "read_plain", lambda _: None)
+    monkeypatch.setattr(Gathered, "takes", lambda *_: False)
+    alone = trained(given)
+    assert every.lines == mixed.lines == alone.lines
+    assert every.dump()["shared"] == mixed.dump()["shared"] == alone.dump()["shared"]
+    for trainer in (every, mixed, alone):
+        for state in trainer.states.values():
+            for name in ("offsets", "lines", "buckets"):  # pointers to lines are of no use to baselines
+                getattr(state.series, name)[:] = 0
+    assert every.dump()["states"].keys() == {"web", "api", "cron"}
+    assert every.dump() == mixed.dump() == alone.dump()
 
 
 def test_learning_goes_on_from_what_was_saved():
