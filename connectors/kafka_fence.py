@@ -13,20 +13,23 @@ https://cwiki.apache.org/confluence/display/KAFKA/KIP-98+-+Exactly+Once+Delivery
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from kafka import KafkaProducer
+from kafka.errors import InvalidProducerEpochError, ProducerFencedError
 
 from connectors.codec import encode
 from connectors.kafka_clients import producer_options
 from connectors.kafka_errors import advising
 from connectors.kafka_headers import kafka_headers
 from connectors.kafka_settings import KafkaSettings
-from models.errors import BrokerError
+from models.errors import BrokerError, TakenOverError
 from models.event import Event, digest
 from models.log import LogBatch
 
-__all__ = ["take_over", "transactional_id"]
+__all__ = ["heeding_successor", "take_over", "transactional_id"]
 
 _SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.005
@@ -37,12 +40,28 @@ def transactional_id(settings: KafkaSettings, name: str) -> str:
     return f"{settings.group('ingest')}-{name}"
 
 
+@contextmanager
+def heeding_successor(name: str) -> Iterator[None]:
+    """Raises TakenOverError where Kafka refused what was written because another of this name writes now."""
+    try:
+        yield
+    except BrokerError as error:
+        if isinstance(error.__cause__, (InvalidProducerEpochError, ProducerFencedError)):
+            raise TakenOverError(name) from error
+        raise
+
+
 def take_over(settings: KafkaSettings, producer: KafkaProducer, name: str, partitions: int) -> bool:
     """Shut out whoever wrote under this name before, from all partitions of `logs`, before `producer` sends anything.
     True where nobody did: the cluster forgets a name that was not used for a week, but a log of lines sooner.
 
-    Raises BrokerError.
+    Raises BrokerError; TakenOverError where somebody does the same to this one meanwhile.
     """
+    with heeding_successor(name):
+        return _take_over(settings, producer, name, partitions)
+
+
+def _take_over(settings: KafkaSettings, producer: KafkaProducer, name: str, partitions: int) -> bool:
     identity = transactional_id(settings, name)
     with advising(settings, f"become the only writer {identity!r}"):
         claimed = _claim(settings, identity)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -33,6 +33,7 @@ __all__ = ["KafkaSender", "SendLimits", "check_topic", "close_producer", "open_p
 _LOGS: Final = "logs"
 _FOREVER_MS: Final = (1 << 31) - 1
 _CONNECT_MS: Final = 10_000
+_FIRST_CONNECT_MS: Final = 3_000
 _CHECK_SECONDS: Final = 2.0
 _CLIENT: Final = "ingest"
 _REFILL_BYTES: Final = 4 * 1024 * 1024
@@ -57,15 +58,17 @@ class _Sending(NamedTuple):
     segment: int | None
 
 
-def open_producer(settings: KafkaSettings, seconds: float) -> KafkaProducer:
+def open_producer(
+    settings: KafkaSettings, seconds: float, tell: Callable[[str], None] = lambda _: None
+) -> KafkaProducer:
     """A producer that never gives a message up while it lives. Raises BrokerError where no broker answers for so long,
-    or none lets it in.
+    or none lets it in. `tell` hears that no broker answers while it is waited for.
     """
     deadline = time.monotonic() + seconds
     options = {
         **producer_options(settings, _CLIENT),
         "delivery_timeout_ms": _FOREVER_MS,
-        "bootstrap_timeout_ms": _CONNECT_MS,
+        "bootstrap_timeout_ms": _FIRST_CONNECT_MS,
         "allow_auto_create_topics": False,
         "metrics_enabled": False,
         "batch_size": _REQUEST_BYTES,
@@ -76,8 +79,12 @@ def open_producer(settings: KafkaSettings, seconds: float) -> KafkaProducer:
             try:
                 return KafkaProducer(**options)
             except KafkaError as error:
-                if not getattr(error, "retriable", False) or time.monotonic() > deadline:
+                left = deadline - time.monotonic()
+                if not getattr(error, "retriable", False) or left <= 0:
                     raise
+                where = ", ".join(settings.bootstrap_servers)
+                tell(f"foreshock: no broker answers at {where}: waiting for one, {left:.0f} s more")
+                options["bootstrap_timeout_ms"] = _CONNECT_MS
 
 
 def close_producer(producer: KafkaProducer) -> None:

@@ -17,9 +17,21 @@ from connectors.kafka_settings import KafkaSettings
 from connectors.kafka_tokens import async_provider
 from models.errors import BrokerError
 
-__all__ = ["check_brokers"]
+__all__ = ["any_listens", "check_brokers"]
 
 _SECONDS: Final = 5.0
+
+
+def any_listens(settings: KafkaSettings, seconds: float = _SECONDS) -> bool:
+    """Whether anybody takes a connection at one of the brokers' addresses, each within `seconds`: no more than that."""
+    for address in settings.bootstrap_servers:
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), seconds).close()
+        except OSError:
+            continue
+        return True
+    return False
 
 
 def check_brokers(settings: KafkaSettings, seconds: float = _SECONDS) -> None:

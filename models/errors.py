@@ -20,6 +20,7 @@ __all__ = [
     "PoisonError",
     "SignatureError",
     "StalledError",
+    "TakenOverError",
     "UnknownOutcomeError",
     "UpgradeError",
     "UsageError",
@@ -122,6 +123,20 @@ class FencedError(ForeshockError):
             "raise kafka.session_seconds. Two deployments must not share kafka.prefix."
         )
         self.unit = unit
+
+
+class TakenOverError(ForeshockError):
+    """Another ingest of the same name writes now: only one can, or lines would be given twice (exit 75)."""
+
+    exit_code = 75
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"another ingest of the name {name!r} has taken over, and this one cannot write any more. If both are "
+            "wanted (on another machine, or with other inputs), give each a --name and a --data folder of its own; "
+            "else stop one of them for good: started again, this one would take over in its turn."
+        )
+        self.name = name
 
 
 class LocalKafkaError(ForeshockError):

@@ -1,6 +1,7 @@
 """What `foreshock ingest` does: opens the role, says how it goes on stderr, ends with a code for a supervisor.
 
-Ends with 0 when its input has ended or a signal came; 69 without a broker; 78 for a wrong configuration.
+Ends with 0 when its input has ended or a signal came; 69 without a broker; 75 where another of its name has taken over;
+78 for a wrong configuration.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from connectors.client_logging import log_clients_seldom
 from connectors.kafka_settings import kafka_options
 from connectors.settings import Configuration, read_settings
 from models.errors import ConfigError
 from streams.cli_run import stopping
 from streams.ingest import Ingest, IngestOptions
-from streams.rendering import note
+from streams.rendering import counted, note
 
 __all__ = ["IngestCommand", "ingest", "run_ingest"]
 
@@ -66,6 +68,7 @@ def run_ingest(configuration: Configuration, options: IngestOptions | None = Non
         raise ConfigError(
             "a simulated world is no input of ingest", key="inputs", advice="Use foreshock demo --kafka, or give files."
         )
+    log_clients_seldom()
     with stopping() as stop, Ingest(configuration, options, note) as role:
         servers = ", ".join(configuration.settings.kafka.bootstrap_servers)
         note(f"foreshock: reading {', '.join(item.path for item in inputs)} into {servers} as {options.name}")
@@ -102,7 +105,7 @@ def _line(role: Ingest, begun: float) -> str:
     odd = {name: n for name, n in sorted(read.items()) if n and name not in ("lines", "records", "json")}
     skipped = "".join(f", {count} {reason}" for reason, count in odd.items())
     return (
-        f"{lines:,} lines ({rate:,.0f}/s), {sender.acknowledged:,} batches acknowledged, "
+        f"{counted(lines, 'line')} read ({rate:,.0f}/s), {counted(sender.acknowledged, 'record')} acknowledged, "
         f"{sender.memory_bytes / _MEGABYTE:.1f} MB in memory, {role.spool.bytes / _MEGABYTE:.1f} MB in the spool"
         f"{away}{refused}{skipped}"
     )

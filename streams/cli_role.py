@@ -15,6 +15,7 @@ from connectors.kafka_settings import kafka_options
 from connectors.settings import Configuration, read_settings
 from models.errors import ConfigError
 from streams.cli_run import log_to_stderr
+from streams.rendering import note
 
 __all__ = ["ROLES", "Membership", "run_role"]
 
@@ -56,8 +57,12 @@ def _become(configuration: Configuration, roles: Sequence[str]) -> None:
 
         run_ingest(configuration)
     elif roles[0] == "act":
+        from connectors.kafka_probe import any_listens
         from streams.act_role import run_act
 
+        kafka = configuration.settings.kafka
+        if kafka.bootstrap_servers and not any_listens(kafka):  # its clients wait, and say nothing
+            note(f"foreshock: no broker answers at {', '.join(kafka.bootstrap_servers)}: waiting for one")
         run_act(configuration)
     else:
         from streams.roles import run_agents

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import structlog
 
+from connectors.client_logging import log_clients_seldom
 from connectors.codec import decode_record
 from connectors.opening import matches_of
 from connectors.ports import Record
@@ -29,7 +30,7 @@ from models.errors import ConfigError, DataFolderError
 from models.series import FIRST_TEMPLATE
 from models.service_state import ServiceState
 from models.template import TemplateCounts
-from streams.rendering import harmless_json, note
+from streams.rendering import counted, harmless_json, note
 from streams.wiring import Opening, Pipeline
 
 __all__ = ["RunOptions", "check", "init", "log_to_stderr", "run", "stopping"]
@@ -79,8 +80,7 @@ def check(config: Path | None) -> None:
     for item in configuration.settings.inputs:
         found = matches_of(item.path)
         if found is not None:
-            number = f"{len(found):,} file{'' if len(found) == 1 else 's'} now"
-            note(f"{item.path} matches {number if found else _NO_FILE}")
+            note(f"{item.path} matches {counted(len(found), 'file') + ' now' if found else _NO_FILE}")
 
 
 def init(file: Path | None, *, force: bool = False) -> None:
@@ -173,10 +173,10 @@ class _Report:
         lines = read.get("lines", self._found["lines"])
         records = read.get("records", lines)
         rate = lines / max(time.monotonic() - self._began, 1e-3)
-        letters = f", {self._found['dead letters']} dead letters" if self._found["dead letters"] else ""
+        letters = f", {counted(self._found['dead letters'], 'dead letter')}" if self._found["dead letters"] else ""
         return (
-            f"{lines:,} lines ({rate:,.0f}/s), {records:,} records, {self._found['watches']} watches, "
-            f"{self._found['alarms']} alarms{letters}"
+            f"{counted(lines, 'line')} read ({rate:,.0f}/s), {records:,} taken, "
+            f"{counted(self._found['watches'], 'watch')}, {counted(self._found['alarms'], 'alarm')}{letters}"
         )
 
     def _skipped(self, pipeline: Pipeline) -> dict[str, int]:
@@ -231,7 +231,8 @@ def _named(configuration: Configuration) -> str:
 
 
 def log_to_stderr() -> None:
-    """Log lines go to stderr: stdout is for data."""
+    """Log lines go to stderr: stdout is for data. Those of Kafka's clients come seldom."""
+    log_clients_seldom()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -21,7 +21,7 @@ from connectors.collector import collect_seldom
 from connectors.data_folder import hold
 from connectors.heartbeat import Heartbeat
 from connectors.inputs import InputOptions, LineSource
-from connectors.kafka_fence import take_over
+from connectors.kafka_fence import heeding_successor, take_over
 from connectors.kafka_ingest import KafkaSender, SendLimits, check_topic, close_producer, open_producer
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_progress import Hint, ranges_of, read_hint, read_progress, write_hint
@@ -75,7 +75,7 @@ class Ingest:
         virtual = bool(settings.kafka.clock)
         with ExitStack() as stack:
             stack.enter_context(hold(self.folder))
-            producer = open_producer(settings.kafka, _CONNECT_SECONDS)
+            producer = open_producer(settings.kafka, _CONNECT_SECONDS, tell)
             stack.callback(close_producer, producer)
             self._log = stack.enter_context(closing(KafkaLog(settings.kafka, _CLIENT, virtual=virtual)))
             self._log_id = self._log.log_id("logs")
@@ -104,7 +104,13 @@ class Ingest:
     def run(self, stop: threading.Event) -> None:
         """Until the input has ended and all of it is acknowledged, or `stop` is set: then what is under way has
         `drain_seconds`, and the rest stays in the spool. The heartbeat stops while the broker acknowledges nothing.
+
+        Raises BrokerError where the broker refuses a message, TakenOverError where another of its name writes now.
         """
+        with heeding_successor(self._options.name):
+            self._work(stop)
+
+    def _work(self, stop: threading.Event) -> None:
         keep_freed_memory()
         collect_seldom()
         noted = beaten = time.monotonic()

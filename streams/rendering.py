@@ -23,6 +23,7 @@ from models.redaction import REDACTED, redact
 
 __all__ = [
     "clean",
+    "counted",
     "harmless_json",
     "note",
     "put",
@@ -97,6 +98,12 @@ def put_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*(Text(shown(cell)) for cell in row))
     put(table)
+
+
+def counted(count: int, what: str) -> str:
+    """`1 line`, `2,000 lines`, `2 watches`."""
+    several = "es" if what.endswith("ch") else "s"
+    return f"{count:,} {what}{'' if count == 1 else several}"
 
 
 def note(text: str) -> None:

@@ -40,7 +40,7 @@ _MEANINGS: Final = {
     69: "no broker answers, or it is refused there",
     70: "a defect, or a record at which its step fails",
     73: "its folder cannot be used: held by another process, not writable, or full",
-    75: "it made no progress",
+    75: "it made no progress, or another has taken over",
     78: "its configuration cannot be used, or it must be upgraded",
 }
 

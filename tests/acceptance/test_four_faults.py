@@ -67,6 +67,6 @@ def test_the_summary_tells_lines_records_services_templates_watches_alarms_and_l
     folder, said, _ = ran
     tiers = {event.data.anomaly_id: event.data.tier for event in events(folder, "anomalies")}
     lines = sum(len(event.data.timestamps) for event in events(folder, "logs"))
-    for words in (f"{lines:,} lines (", f"{lines:,} records", "8 services", " templates", " watches", "/s)"):
+    for words in (f"{lines:,} lines read (", f"{lines:,} taken", "8 services", " templates", " watches", "/s)"):
         assert words in said
     assert f"{list(tiers.values()).count('alarm')} alarms" in said

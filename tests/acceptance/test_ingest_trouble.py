@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from ingest_rig import (
     Line,
     Process,
     Writer,
+    arguments,
     assert_exactly_once,
     batches,
     be_ingest,
@@ -33,6 +35,7 @@ from kafka_broker import broker, proxied_broker
 from connectors.kafka_fence import take_over
 from connectors.kafka_ingest import SendLimits, open_producer
 from connectors.kafka_settings import KafkaSettings
+from connectors.local_kafka_config import free_ports
 from connectors.settings import read_settings
 from models.errors import BrokerError, DataFolderError
 from streams.ingest import Ingest, IngestOptions
@@ -213,6 +216,36 @@ def test_a_predecessor_cannot_write_any_more(kafka_settings: KafkaSettings) -> N
     second.send(topic, b"{}", key=b"1", partition=1).get(WAIT)
     for producer in (first, second, other):
         producer.close(timeout=5)
+
+
+def test_a_second_ingest_of_a_name_takes_over_and_the_first_ends_with_75_and_says_so(
+    kafka_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    make_ingest_topics(kafka_settings)
+    path = tmp_path / "app.log"
+    path.touch()
+    with fork_server() as server:
+        first = Process(server, arguments(kafka_settings, tmp_path / "one", "--name", "twin", path))
+        first.wait_for(b"foreshock: reading")
+        second = Process(server, arguments(kafka_settings, tmp_path / "two", "--name", "twin", path))
+        first.process.join(WAIT)
+        assert first.process.exitcode == 75
+        assert b"give each a --name" in first.wait_for(b"another ingest of the name 'twin' has taken over, and")
+        assert second.stop() == 0
+
+
+def test_ingest_says_soon_that_it_waits_for_a_broker_and_its_clients_say_little(tmp_path: Path) -> None:
+    path = tmp_path / "app.log"
+    path.touch()
+    nobody = settings_of(f"127.0.0.1:{free_ports(1)[0]}")
+    with fork_server() as server:
+        process = Process(server, arguments(nobody, tmp_path / "data", path))
+        words = f"no broker answers at {nobody.bootstrap_servers[0]}: waiting for one".encode()
+        said = process.wait_for(words)
+        process.kill()
+    assert words in said
+    lines = said.decode().splitlines()
+    assert len(lines) == len({re.sub(r"\d+", "", line) for line in lines}) < 10, lines
 
 
 def test_a_second_process_on_the_folder_is_refused(kafka_settings: KafkaSettings, tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ Supervisor(programs, Path({str(tmp_path)!r}), lambda h: print(h.text, flush=True
 
 
 def test_exit_codes_are_told_in_words():
-    assert meaning(75) == "exit 75: it made no progress"
+    assert meaning(75) == "exit 75: it made no progress, or another has taken over"
     assert meaning(-15) == "killed by SIGTERM"
     assert "no code of ours" in meaning(3)
 
