@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -124,40 +125,29 @@ def review_show(
     cli_people.show_proposal(Where(data, kafka, config), correlation_id, as_json=as_json)
 
 
-@review_app.command("approve")
-def review_approve(
-    correlation_id: CorrelationId,
-    data: Data = None,
-    kafka: Kafka = "",
-    config: Config = None,
-    proposal: Proposal = "",
-    reason: Why = "",
-    reviewer: Reviewer = "",
-    as_json: AsJson = False,
-) -> None:
-    """Approve the proposal: the action is ordered."""
-    from streams import cli_people
+def _answer_with(verdict: Literal["approve", "reject"]) -> Callable[..., None]:
+    """The command that gives this answer."""
 
-    answer = cli_people.Answer("approve", proposal, reason, reviewer)
-    cli_people.answer_proposal(Where(data, kafka, config), correlation_id, answer, as_json=as_json)
+    def answer(
+        correlation_id: CorrelationId,
+        data: Data = None,
+        kafka: Kafka = "",
+        config: Config = None,
+        proposal: Proposal = "",
+        reason: Why = "",
+        reviewer: Reviewer = "",
+        as_json: AsJson = False,
+    ) -> None:
+        from streams import cli_people
+
+        given = cli_people.Answer(verdict, proposal, reason, reviewer)
+        cli_people.answer_proposal(Where(data, kafka, config), correlation_id, given, as_json=as_json)
+
+    return answer
 
 
-@review_app.command("reject")
-def review_reject(
-    correlation_id: CorrelationId,
-    data: Data = None,
-    kafka: Kafka = "",
-    config: Config = None,
-    proposal: Proposal = "",
-    reason: Why = "",
-    reviewer: Reviewer = "",
-    as_json: AsJson = False,
-) -> None:
-    """Reject the proposal: nothing is done."""
-    from streams import cli_people
-
-    answer = cli_people.Answer("reject", proposal, reason, reviewer)
-    cli_people.answer_proposal(Where(data, kafka, config), correlation_id, answer, as_json=as_json)
+review_app.command("approve", help="Approve the proposal: the action is ordered.")(_answer_with("approve"))
+review_app.command("reject", help="Reject the proposal: nothing is done.")(_answer_with("reject"))
 
 
 def pause(

@@ -13,15 +13,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from case_again import case_again
 from run_rig import FORESHOCK, events, foreshock
-from topic_reading import read_all, unique
 from trouble_rig import PARTITIONS, Answers, Deployment, answers_of, slice_of
-
-from connectors.keys import load_keys
-from models.topics import TOPICS
-from streams.case import CaseStep
-from streams.inbox_guard import Shard
-from streams.runtime import Unit
 
 ROLES = ("mine", "detect", "respond", "act")
 KINDS = ("kill", "term", "freeze", "join", "leave")
@@ -83,28 +77,9 @@ def undisturbed(folder: Path, files: list[Path], slices: int) -> Answers:
     return answers_of(events(folder, "counts"), events(folder, "anomalies"), slices)
 
 
-def case_said(campaign):
-    """What stands on the case's topics, and what a Unit says of the recorded signals; by topic and bytes."""
-    keys = load_keys(campaign.folder / "data", {})
-    with campaign.log() as log:
-        inbox, log_id = read_all(log, "signals"), log.log_id("signals")
-        again: Counter[tuple[str, bytes]] = Counter()
-        for partition in range(PARTITIONS):
-            shard = Shard(partition, PARTITIONS, campaign.settings.run, log_id=log_id)
-            unit = Unit(CaseStep(keys, campaign.settings.run), shard)
-            mine = [record for record in inbox if record.partition == partition]
-            again.update((out.topic, out.value) for record in mine for out in unit.apply(record))
-        recorded: Counter[tuple[str, bytes]] = Counter()
-        for topic in TOPICS:
-            mark = b'"cause":"case:'
-            records = [record for record in read_all(log, topic) if mark in record.value]
-            recorded.update((topic, record.value) for record in unique(records))
-    compacted = {name for name, topic in TOPICS.items() if topic.compacted}
-    return [Counter({key: n for key, n in said.items() if key[0] not in compacted}) for said in (recorded, again)]
-
-
 def is_said_once(campaign):
-    recorded, again = case_said(campaign)
+    with campaign.log() as log:
+        recorded, again = case_again(log, campaign.folder / "data", campaign.settings.run)
     return recorded == again and len(recorded) > 0
 
 

@@ -7,23 +7,19 @@ by one Unit from the recorded `signals`. Incidents are joined alike where the pi
 from __future__ import annotations
 
 import time
-from collections import Counter
 
 import pytest
+from case_again import case_again
 from kafka_broker import make_topics
 from one_input import PARTITIONS, answers_of, embedded_answers, one_input, shop_catalog
 from role_rig import Roles, feed_paced, wait_until
-from topic_reading import read_all, unique
+from topic_reading import read_all
 
 from connectors.clock import PacedClock
 from connectors.kafka_log import KafkaLog
-from connectors.keys import load_keys
-from models.topics import INSPECTED, TOPICS
-from streams.case import CaseStep
+from models.topics import INSPECTED
 from streams.catalog import publish_catalog
-from streams.inbox_guard import Shard
 from streams.inspector import inspect
-from streams.runtime import Unit
 
 FAULTS = "pool_leak@00:40,instance_terminated@00:50"
 LONG_FAULTS = "pool_leak@01:00,instance_terminated@01:25,bad_deploy@01:40"
@@ -71,27 +67,8 @@ class Run:
 
     def case_is_said_once(self):
         """All that the case has been told was answered, as one Unit answers it; a decision is among it."""
-        recorded, again = self.case_recomputed()
+        recorded, again = case_again(self.log, self.folder / "data", self.settings.run)
         return recorded == again and any(topic == "predictions" for topic, _ in recorded)
-
-    def case_recomputed(self):
-        """What the case has said on Kafka, and what a Unit says now of the same signals."""
-        keys, log_id = load_keys(self.folder / "data", {}), self.log.log_id("signals")
-        inbox = read_all(self.log, "signals")
-        said = Counter()
-        for partition in range(PARTITIONS):
-            shard = Shard(partition, PARTITIONS, self.settings.run, log_id=log_id)
-            unit = Unit(CaseStep(keys, self.settings.run), shard)
-            for record in inbox:
-                if record.partition == partition:
-                    said.update((out.topic, out.value) for out in unit.apply(record))
-        topics = [name for name, topic in TOPICS.items() if "case" in topic.written_by or topic.written_by == "all"]
-        recorded = Counter()
-        for topic in [*topics, "history"]:
-            if topic != "signals" and not TOPICS[topic].inbox_of:
-                records = unique(read_all(self.log, topic))
-                recorded.update((topic, record.value) for record in records if b'"cause":"case:' in record.value)
-        return recorded, Counter({key: n for key, n in said.items() if key[0] in {topic for topic, _ in recorded}})
 
 
 def test_two_workers_one_of_them_killed_tell_what_the_embedded_host_tells(tmp_path, kafka_settings, short):
