@@ -28,8 +28,8 @@ __all__ = ["Changes", "InputOptions", "LineSource", "Watch"]
 
 _LEAST_POLL_BATCHES = 4
 _FILLED = 0.75
-"""How full the batches of all partitions are at most when they go out: some get more lines than others, and a batch of
-2,000 lines with one of 200 after it costs detect as much as two full ones.
+"""How full the batches of all partitions are at most when they go out: some get more lines than others, and a full
+batch with one of 200 lines after it costs detect as much as two full ones.
 """
 _READ_BYTES = 512 * 1024
 _READ_AHEAD_BYTES = 16 * 1024 * 1024
@@ -129,7 +129,7 @@ class LineSource:
         return self._cursors
 
     def poll(self, now: int) -> Sequence[Outbound]:
-        """What is new, once it would fill a batch a partition or has waited 200 ms; heartbeats each second. With
+        """What is new, once it would fill a batch a partition or has waited MAX_BATCH_MS; heartbeats each second. With
         `once`, `now` is not looked at.
         """
         if self.ended:
@@ -207,7 +207,7 @@ class LineSource:
             return bool(self._pending) or self._refused()
         if self._pending and any(feed.holds for feed in self._feeds):
             return True  # catching up: what was promised must keep pace with what is given
-        # A batch a partition. Sent at 2,000 lines in all, those of 1,000 services at 100,000 lines a second would come
+        # A batch a partition. Sent at a batch in all, those of 1,000 services at 100,000 lines a second would come
         # as 400 batches of 250 lines a second, and cost detect seven times as many turns.
         full = self._lines >= self._most_lines or self._bytes >= self._most_bytes
         waited = self._since is not None and self._now - self._since >= MAX_BATCH_MS

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
-"""The largest message any topic takes: a batch has up to 256 KB of lines, a changelog record a service's state."""
+"""The largest message any topic takes: a batch has up to 512 KB of lines, a changelog record a service's state."""
 _BACKOFF_MOST_MS: Final = 2_000
 """kafka-python's 30 s would add half a minute to every outage of a broker."""
 

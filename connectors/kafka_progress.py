@@ -25,7 +25,7 @@ __all__ = ["Hint", "ranges_of", "read_hint", "read_progress", "write_hint"]
 _LOGS: Final = "logs"
 _FIRST_STEP: Final = 16
 _STEP: Final = 256
-"""Records read at once: up to 256 KB each."""
+"""Records read at once: up to 512 KB each."""
 _RANGES: Final = TypeAdapter(tuple[SourceRange, ...])
 
 

@@ -22,7 +22,7 @@ __all__ = ["ReadableLog", "Recent", "events_of", "read_back", "read_topic"]
 C = TypeVar("C", bound=Contract)
 _PAGE: Final = 2_000
 _PAGE_OF: Final = {"logs": 128, "counts": 128}
-"""Records read at once: a batch of lines has up to 256 KB."""
+"""Records read at once: a batch of lines has up to 512 KB."""
 _STRIDE_MOST: Final = 1_000_000
 _READ_BY_PLACE: Final = "logs"
 

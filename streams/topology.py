@@ -33,6 +33,10 @@ __all__ = ["Topology"]
 
 _PAUSE_SECONDS: Final = 0.1
 _ASK_SECONDS: Final = 1.0
+_QUEUED: Final = 32
+"""Records that wait for the agent. One of `counts` may have half a megabyte: 256 of them were most of detect's memory."""
+_FETCH_BYTES: Final = 512 * 1024
+"""Of a partition at once, compressed; a message that is larger comes all the same."""
 
 
 class Topology:
@@ -153,14 +157,14 @@ def _build_app(settings: KafkaSettings, role: str) -> faust.App:
         topic_disable_leader=True,
         topic_allow_declare=False,
         stream_wait_empty=False,
-        stream_buffer_maxsize=256,
+        stream_buffer_maxsize=_QUEUED,
         stream_recovery_delay=0.0,
-        broker_max_poll_records=64,
+        broker_max_poll_records=_QUEUED // 2,
         broker_session_timeout=session,
         broker_heartbeat_interval=session / 4,
         broker_rebalance_timeout=max(10.0, session),
         broker_request_timeout=max(30.0, 2 * session),
-        consumer_max_fetch_size=MAX_MESSAGE_BYTES,
+        consumer_max_fetch_size=_FETCH_BYTES,
         producer_max_request_size=MAX_MESSAGE_BYTES,
         worker_redirect_stdouts=False,
         **extra,

@@ -29,7 +29,7 @@ from models.topics import partition_of
 __all__ = ["BURST_LINES", "LINES_A_SECOND", "PARTITIONS", "SERVICES", "TEMPLATES", "history", "service_name"]
 
 PARTITIONS: Final = 16
-"""At 100,000 lines a second a batch is then not full within the 200 ms that lines wait: as few batches as can be."""
+"""At 100,000 lines a second a batch is then not full within the 400 ms that lines wait: as few batches as can be."""
 SERVICES: Final = 1_000
 TEMPLATES: Final = 100
 LINES_A_SECOND: Final = 100

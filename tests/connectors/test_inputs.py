@@ -23,7 +23,7 @@ from connectors.opening import open_inputs, service_of, zone_of
 from connectors.ports import Outbound
 from models.audit import DeadLetter
 from models.errors import ConfigError
-from models.log import LogBatch, SourceRange
+from models.log import MAX_BATCH_BYTES, MAX_BATCH_LINES, MAX_BATCH_MS, LogBatch, SourceRange
 from models.topics import partition_of
 
 T0 = 1_577_836_800_000  # 2020-01-01 00:00:00
@@ -99,14 +99,14 @@ def late_lines(host: Host) -> int:
     return late
 
 
-def test_a_file_is_read_to_its_end_in_batches_of_at_most_2000_lines(tmp_path: Path) -> None:
+def test_a_file_is_read_to_its_end_in_full_batches(tmp_path: Path) -> None:
     path = tmp_path / "app.log"
     path.write_text("".join(line(n // 200, f"n {n}") for n in range(9_001)))
     host = Host()
     source = host.open(path)
     host.drain(source)
     assert host.messages == [f"n {n}" for n in range(9_001)]
-    assert [batch.lines for batch in host.batches] == [2000, 2000, 2000, 2000, 1001]
+    assert [batch.lines for batch in host.batches] == [MAX_BATCH_LINES, MAX_BATCH_LINES, 9_001 - 2 * MAX_BATCH_LINES]
     assert source.counters["lines"] == source.counters["records"] == 9_001
     assert host.batches[0].services == ("app",)
     assert host.times[-1] == T0 + 45_000
@@ -115,13 +115,13 @@ def test_a_file_is_read_to_its_end_in_batches_of_at_most_2000_lines(tmp_path: Pa
     assert host.outbound[-1].at == T0 + 45_000
 
 
-def test_a_batch_holds_at_most_256_kb_unless_one_line_does_not_fit(tmp_path: Path) -> None:
+def test_a_batch_holds_its_most_bytes_unless_one_line_does_not_fit(tmp_path: Path) -> None:
     path = tmp_path / "app.log"
-    path.write_text("".join(line(0, "y" * 2_000) for _ in range(500)) + "z" * 300_000 + "\n")
+    path.write_text("".join(line(0, "y" * 2_000) for _ in range(500)) + "z" * 600_000 + "\n")
     host = Host()
     host.drain(host.open(path))
-    assert all(len(batch.messages) <= 256 * 1024 for batch in host.batches)
-    assert len(host.batches) == 5
+    assert all(len(batch.messages) <= MAX_BATCH_BYTES for batch in host.batches)
+    assert len(host.batches) == 3
     assert len(host.messages) == 501
     assert host.batches[-1].truncated == 1
 
@@ -175,7 +175,7 @@ def test_whatever_the_writes_and_restarts_every_line_arrives_once_and_in_order(
     path.write_bytes(b"")
     host, at = Host(), 0
     source = host.open(path, once=False, partitions=partitions)
-    for step, size in [*steps, ("write", len(data)), ("kill", 1), *[("poll", 300)] * 3]:
+    for step, size in [*steps, ("write", len(data)), ("kill", 1), *[("poll", MAX_BATCH_MS)] * 3]:
         if step == "write":
             with path.open("ab") as file:
                 file.write(data[at : at + size])
@@ -328,7 +328,7 @@ def test_lines_go_to_the_partition_of_their_service_and_every_partition_hears_ev
     assert {item.cursor_to for item in last.values()} == set(host.cursors.values())
 
 
-def test_a_live_batch_waits_200_ms_or_until_it_is_full(tmp_path: Path) -> None:
+def test_a_live_batch_waits_its_time_or_until_it_is_full(tmp_path: Path) -> None:
     path = tmp_path / "app.log"
     path.write_text("")
     host = Host()
@@ -341,13 +341,13 @@ def test_a_live_batch_waits_200_ms_or_until_it_is_full(tmp_path: Path) -> None:
         file.flush()
         assert not host.poll(source, 10)
         assert source.cursors == host.cursors
-        assert not host.poll(source, 190)
+        assert not host.poll(source, MAX_BATCH_MS - 10)
         assert len(host.poll(source, 10)) == 1
         assert host.batches[-1].lines == 1
-        file.write(line(1_001) * 2_000)
+        file.write(line(1_001) * MAX_BATCH_LINES)
         file.flush()
         assert len(host.poll(source, 1)) == 1
-    assert host.batches[-1].lines == 2_000
+    assert host.batches[-1].lines == MAX_BATCH_LINES
     source.close()
 
 
