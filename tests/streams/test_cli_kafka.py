@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from connectors.ports import Outbound
 from models.signal import Control, Review
 from models.signing import verify
 from models.topics import TOPICS
+from streams.cli_where import quiet_clients
 from streams.embedded import EmbeddedHost
 from streams.reading import events_of
 
@@ -243,3 +245,11 @@ def test_a_command_talks_to_what_is_named_and_else_to_the_configured_cluster(rea
     nobody = run_cli("incidents", "--kafka", "127.0.0.1:1", "--config", read_only.config)
     assert nobody.code == 69
     assert "127.0.0.1:1: nobody listens there" in nobody.err
+
+
+def test_kafkas_clients_keep_their_warnings_to_themselves_while_a_command_runs():
+    """kafka-python warns of each Faust member that it cannot read what its assignor writes."""
+    client = logging.getLogger("kafka.admin._groups")
+    with quiet_clients():
+        assert not client.isEnabledFor(logging.WARNING)
+    assert client.isEnabledFor(logging.WARNING)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import logging
 import shlex
 import socket
 
@@ -29,7 +28,6 @@ from models.event import Event
 from models.template import BatchPointer, CoveredSource, TemplateCounts
 from models.topics import INSPECTED
 from streams.catalog import publish_catalog
-from streams.cli_where import quiet_clients
 from streams.mine import Mine
 from streams.reading import read_topic
 from streams.runtime import Shard, Unit
@@ -393,11 +391,3 @@ def test_the_doctor_tells_who_holds_a_folder_and_where_a_step_failed(tmp_path):
     old = place.run("doctor")
     assert old.code == 1
     assert "schema 99" in old.out
-
-
-def test_kafkas_clients_keep_their_warnings_to_themselves_while_a_command_runs():
-    """kafka-python warns of each Faust member that it cannot read what its assignor writes."""
-    client = logging.getLogger("kafka.admin._groups")
-    with quiet_clients():
-        assert not client.isEnabledFor(logging.WARNING)
-    assert client.isEnabledFor(logging.WARNING)
