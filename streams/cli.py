@@ -57,9 +57,11 @@ def main() -> None:
 
 
 def _complain(message: str) -> None:
-    from streams.rendering import note, shown
+    from models.redaction import redact
+    from streams.rendering import note
 
-    note(f"foreshock: {shown(message)}")
+    for line in redact(f"foreshock: {message}").splitlines():  # an error may hold another process's last lines
+        note(line)
 
 
 def _folder(data: Path | None) -> Path:

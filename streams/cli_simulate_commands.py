@@ -32,7 +32,8 @@ def simulate(
 ) -> None:
     """Run a simulated cloud beside a deployment on Kafka: it gives lines and events, and act may call its API.
 
-    FORESHOCK_ACTUATOR_TOKEN opens the API; act's configuration names it: `actuator: {kind: simulator, url: ...}`.
+    FORESHOCK_ACTUATOR_TOKEN opens the API; act's configuration names it: `actuator: {kind: simulator, url: ...}`. On
+    the wall's clock its first fault comes after five hours; sim:7?faults=KIND@HH:MM says another time.
     """
     from streams import cli_simulate
 

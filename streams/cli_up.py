@@ -21,12 +21,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from connectors.client_logging import log_clients_seldom
 from connectors.data_folder import hold
 from connectors.kafka_settings import kafka_options
 from connectors.local_kafka_config import free_ports
 from connectors.settings import Configuration, read_settings
 from connectors.simulator_spec import parse_simulator_spec
 from streams import up as deployment
+from streams.broker_watch import BrokerWatch
 from streams.rendering import clean
 from streams.simulate import world_catalog
 from streams.supervisor import Happening, Program, Status, Supervisor
@@ -43,6 +45,7 @@ _COLOURS: Final = {
 }
 _LOGS: Final = "logs"
 _STATUS_SECONDS: Final = 1.0
+_SOONER: Final = "sim:7?faults=pool_leak@00:30"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +69,32 @@ def up(given: Options) -> None:
     configuration = read_settings(given.config, overrides)
     workers = deployment.parse_workers(given.workers)
     roles = deployment.choose_roles(given.roles, configuration)
+    log_clients_seldom()
     console = Console(highlight=False, markup=False, emoji=False)
     with hold(configuration.data / _LOGS):
-        for change in deployment.check_topics(configuration, apply=given.apply_topics):
+        changes = deployment.check_topics(configuration, apply=given.apply_topics)
+        for change in changes:
             _line(console, "topics", clean(change))
+        made = any(change.endswith(" made") for change in changes)
+        for remark in deployment.remarks(configuration, roles, workers, simulated=bool(given.simulate), made=made):
+            _line(console, "note", clean(remark))
         programs = _programs(configuration, roles, workers, given.simulate)
         published = deployment.publish(configuration, _catalog(configuration, given.simulate))
         _line(console, "catalog", "published" if published else "stands there already")
         _line(console, "logs", f"{configuration.data / _LOGS}")
-        _supervise(console, programs, configuration.data / _LOGS)
+        if given.simulate:
+            _line(console, "simulate", _first_fault(given.simulate))
+        with BrokerWatch(configuration.settings.kafka, lambda text: _line(console, "broker", clean(text), "red")):
+            _supervise(console, programs, configuration.data / _LOGS)
+
+
+def _first_fault(simulate: str) -> str:
+    faults = sorted(parse_simulator_spec(simulate).faults, key=lambda fault: fault.at)
+    if not faults:
+        return "a world without faults"
+    after = _span(faults[0].at / 1_000)
+    first = f"the first fault, {faults[0].kind}, comes {after} after the world began"
+    return f"{first}; at another time: --simulate '{_SOONER}'"
 
 
 def _catalog(configuration: Configuration, simulate: str) -> Any:

@@ -25,7 +25,13 @@ def up(
     ] = "",
     workers: Annotated[str, typer.Option("--workers", help="Processes of a role, as in mine=2,detect=2.")] = "",
     simulate: Annotated[
-        str, typer.Option("--simulate", metavar="sim:SEED", help="Also run a simulated cloud that act may act on.")
+        str,
+        typer.Option(
+            "--simulate",
+            metavar="sim:SEED",
+            help="Also run a simulated cloud that act may act on; its first fault comes after five hours, when baselines "
+            "are warm, unless sim:7?faults=KIND@HH:MM says another time.",
+        ),
     ] = "",
     apply_topics: Annotated[
         bool, typer.Option("--apply-topics", help="Create and alter the topics first, where needed.")

@@ -30,11 +30,11 @@ from connectors.world_shop import simulated_catalog
 from models.catalog import Catalog
 from models.errors import ConfigError, ContractError
 from models.log import LogBatch
-from streams.catalog import publish_catalog
+from streams.catalog import CatalogLog, publish_catalog
 from streams.deployment import deployment_clock
 from streams.wiring import RUNBOOKS
 
-__all__ = ["Address", "CloudProcess", "open_cloud", "tail_cursors", "world_catalog"]
+__all__ = ["Address", "CloudProcess", "open_cloud", "refuse_replacing", "tail_cursors", "world_catalog"]
 
 _JOURNAL: Final = "actions.jsonl"
 _FOLDER: Final = "simulator"
@@ -109,12 +109,33 @@ def open_cloud(
                 simulation = open_simulation(spec, partitions=settings.partitions, run=settings.kafka.run, tail=tail)
                 if publish and not configuration.catalog.applications:
                     made = world_catalog(configuration, spec)
+                    refuse_replacing(log, made)
                     publish_catalog(log, made, clock.now(), at_once=False, run=settings.kafka.run)
                 cloud = Cloud(simulation, journal)
                 with _listening(cloud, address) as server:
                     yield CloudProcess(simulation.source, cloud, server.url, log=log, clock=clock)
         finally:
             log.close()
+
+
+def refuse_replacing(log: CatalogLog, world: Catalog) -> None:
+    """Raises ConfigError where applications that are not the world's are published: what may be acted on would be
+    replaced by a simulated shop.
+    """
+    last = log.newest("catalog", "catalog")
+    if last is None:
+        return
+    try:
+        standing = decode_record(last).data
+    except ContractError:
+        return
+    names = [application.name for application in standing.applications] if isinstance(standing, Catalog) else []
+    if names and names != [application.name for application in world.applications]:
+        raise ConfigError(
+            f"the catalog of {', '.join(names)} is published here, and a simulated world would replace it",
+            key="kafka.prefix",
+            advice="Give the simulated deployment a kafka.prefix of its own (FORESHOCK_KAFKA__PREFIX=sim-).",
+        )
 
 
 def world_catalog(configuration: Configuration, spec: SimulatorSpec) -> Catalog:

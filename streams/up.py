@@ -19,6 +19,7 @@ from models.catalog import Catalog
 from models.errors import ConfigError
 from streams.catalog import publish_catalog
 from streams.deployment import deployment_clock
+from streams.simulate import refuse_replacing
 from streams.supervisor import Program
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "parse_workers",
     "programs",
     "publish",
+    "remarks",
 ]
 
 ROLES: Final = ("ingest", "mine", "detect", "respond", "act")
@@ -65,6 +67,29 @@ def choose_roles(text: str, configuration: Configuration) -> list[str]:
     if named:
         return [role for role in ROLES if role in named]
     return [role for role in ROLES if role != "ingest" or configuration.settings.inputs]
+
+
+def remarks(
+    configuration: Configuration, roles: Sequence[str], workers: Mapping[str, int], *, simulated: bool, made: bool
+) -> list[str]:
+    """What will not be as a person may expect: no ingest, one partition for good (`made`: just now), idle workers."""
+    partitions, found = configuration.settings.partitions, []
+    if "ingest" not in roles and not simulated and not configuration.settings.inputs:
+        found.append(
+            "ingest is not started: there are no inputs. Write them into foreshock.yaml, as in "
+            "`inputs: [{path: /var/log/shop/*.log}]`, or run `foreshock ingest --input PATH` beside this"
+        )
+    if made and partitions == 1:
+        found.append(
+            "the topics have one partition each, for good: one worker of a role can work. For more, write "
+            "`partitions: 4` into foreshock.yaml before there are records, with a kafka.prefix of its own"
+        )
+    idle = [f"{role}={count}" for role, count in workers.items() if role in roles and count > partitions]
+    if idle:
+        found.append(
+            f"{', '.join(idle)}: more workers than partitions ({partitions}); those beyond stand by until one ends"
+        )
+    return found
 
 
 def programs(roles: Sequence[str], workers: Mapping[str, int], env: Mapping[str, str]) -> list[Program]:
@@ -119,8 +144,10 @@ def check_topics(configuration: Configuration, *, apply: bool) -> list[str]:
 
 
 def publish(configuration: Configuration, catalog: Catalog | None = None) -> bool:
-    """Publish that catalog, or the configured one; True where it was news. A configuration without applications does
-    not take away what another (or a simulated cloud) has published.
+    """Publish that catalog (a simulated world's), or the configured one; True where it was news. A configuration
+    without applications does not take away what another (or a simulated cloud) has published.
+
+    Raises ConfigError where a world's catalog would replace that of something else.
     """
     settings = configuration.settings.kafka
     clock = deployment_clock(configuration)
@@ -128,6 +155,8 @@ def publish(configuration: Configuration, catalog: Catalog | None = None) -> boo
     try:
         if catalog is None and not configuration.catalog.applications and log.newest("catalog", "catalog"):
             return False
+        if catalog is not None:
+            refuse_replacing(log, catalog)
         return publish_catalog(log, catalog or configuration.catalog, clock.now(), at_once=False, run=settings.run)
     finally:
         log.close()

@@ -127,10 +127,12 @@ def test_roles_are_kept_running_drained_by_sigterm_and_gone_after_a_kill(tmp_pat
 
 def test_a_role_that_cannot_be_configured_ends_all_with_its_reason(tmp_path, kafka_settings):
     variables = {"FORESHOCK_ACTUATOR": '{"kind": "simulator", "url": "http://127.0.0.1:9"}'}
-    with running(tmp_path, kafka_settings, "--apply-topics", "--roles", "mine,act", **variables) as up:
+    with running(tmp_path, kafka_settings, "--apply-topics", **variables) as up:
         assert up.ended() == 78
     said = "".join(up.lines)
     assert "FORESHOCK_ACTUATOR_TOKEN" in said
+    assert "\\n" not in said
+    assert "ingest is not started" in said
     assert re.search("mine +exited", said)
 
 
