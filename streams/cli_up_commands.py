@@ -29,8 +29,8 @@ def up(
         typer.Option(
             "--simulate",
             metavar="sim:SEED",
-            help="Also run a simulated cloud that act may act on; its first fault comes after five hours, when baselines "
-            "are warm, unless sim:7?faults=KIND@HH:MM says another time.",
+            help="Also run a simulated cloud that act may act on; its first fault comes after five hours, when "
+            "baselines are warm, unless sim:7?faults=KIND@HH:MM says another time.",
         ),
     ] = "",
     apply_topics: Annotated[
