@@ -21,6 +21,7 @@ from connectors.collector import collecting_seldom
 from connectors.kafka_settings import kafka_options
 from connectors.ports import Outbound, UnitName
 from connectors.settings import read_settings
+from connectors.where import Where
 from models.audit import Stage
 from models.errors import BrokerError
 from models.event import Event, digest
@@ -44,7 +45,8 @@ _SHIFT_LEAST: Final = 0.005
 """Standard deviations below which a change would be shown as none."""
 _INTERRUPTED: Final = 130
 """The exit code of a command that was interrupted: 128 and the signal's number."""
-_LATER: Final = "`foreshock tap audit` shows it then"
+_WITHDRAWN: Final = "withdrawn:"
+"""The reason of a refusal that was asked for: a rollback before the generation's minute came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def replay(request: Request, options: Options) -> None:
         _show(place, learned, options.as_json)
         if not any(each.messages for each in learned):
             work.forget()
-            raise ReplayError("no service has been learnt for long enough: give --from an earlier time")
+            raise ReplayError(_nothing_learnt(request, learned))
         if options.dry_run:
             note("nothing was written (--dry-run); the same command without it learns and writes")
             return
@@ -89,13 +91,23 @@ def replay(request: Request, options: Options) -> None:
         for name in sorted(name for name in wanted if running.get(name) == wanted[name]):
             note(f"{name} runs this generation already")
             del wanted[name]
-        refused = _await(place, begin, wanted, options.wait)
+        refused = _await(place, begin, wanted, options)
     if refused:
         raise ReplayError(f"detect refused what was learnt of {', '.join(refused)}: the reasons are above")
 
 
+def _nothing_learnt(request: Request, learned: Sequence[Learned]) -> str:
+    if learned:
+        return "no service has been learnt for long enough: give --from an earlier time"
+    of = f" of {request.service!r}" if request.service else ""
+    return f"no line{of} is in what was read: check --service, or give --from an earlier time"
+
+
 def roll_back(service: str, by: str, reason: str, options: Options) -> None:
-    """Ask detect to put back what a service's last swap replaced; "" means every service that has swapped since."""
+    """Ask detect to put back what a service's last swap replaced; "" means every service that has swapped since.
+
+    Raises ReplayError where there is nothing to take back; BrokerError.
+    """
     with _opened(options) as (place, _):
         log = place.log
         services = [service] if service else sorted(running_generations(log))
@@ -111,7 +123,9 @@ def roll_back(service: str, by: str, reason: str, options: Options) -> None:
         if options.as_json:
             put_json({"services": services})
         note(f"asked to take back: {', '.join(services)}")
-        _await(place, begin, dict.fromkeys(services, ""), options.wait)
+        refused = _await(place, begin, dict.fromkeys(services, ""), options)
+    if refused:
+        raise ReplayError(f"nothing was taken back of {', '.join(refused)}: the reasons are above")
 
 
 @contextmanager
@@ -192,32 +206,33 @@ def _interruptible(tell: Callable[[Progress], None]) -> Iterator[Callable[[Progr
         restore()
 
 
-def _await(place: ReplayPlace, begin: Mapping[int, int], wanted: Mapping[str, str], seconds: float) -> list[str]:
+def _await(place: ReplayPlace, begin: Mapping[int, int], wanted: Mapping[str, str], options: Options) -> list[str]:
     """Tell what detect answers, and what is waited for; returns the services whose generations it refused."""
     if not wanted:
         return []
+    later = f"`foreshock tap audit{Where(options.data, options.kafka, options.config).options}` shows it then"
     if not detect_runs(place.log):
-        note(f"no detect runs at {place.log.place}: it answers once it is started and goes on; {_LATER}")
+        note(f"no detect runs at {place.log.place}: it answers once it is started and goes on; {later}")
         return []
     refused = []
 
     def tell(answer: Answer) -> None:
         word = answer.stage.value.removeprefix("BASELINES_").lower()
         note(f"{answer.service}: {word}{f' ({answer.reason})' if answer.reason else ''}")
-        if answer.stage is Stage.BASELINES_REFUSED:
+        if answer.stage is Stage.BASELINES_REFUSED and not answer.reason.startswith(_WITHDRAWN):
             refused.append(answer.service)
 
-    if seconds:
-        note(f"waiting up to {seconds:.0f} s for detect, which swaps when the next minute of a service closes")
+    if options.wait:
+        note(f"waiting up to {options.wait:.0f} s for detect, which swaps when the next minute of a service closes")
     try:
-        silent = wait_for_answers(place.log, begin, wanted, seconds, tell)
+        silent = wait_for_answers(place.log, begin, wanted, options.wait, tell)
     except KeyboardInterrupt:
-        note(f"not waiting any longer: detect answers all the same; {_LATER}")
+        note(f"not waiting any longer: detect answers all the same; {later}")
         raise typer.Exit(_INTERRUPTED) from None
     if silent:
         note(
             f"not answered yet: {', '.join(silent)}. A minute closes when the sources of the service have covered it; "
-            f"while none of them gives a sign of life, detect waits, and so does what was written. {_LATER}"
+            f"while none of them gives a sign of life, detect waits, and so does what was written. {later}"
         )
     return refused
 

@@ -194,3 +194,24 @@ def test_a_generation_that_runs_already_is_not_waited_for(folder):
     assert said.code == 0
     assert "web runs this generation already" in said.err
     assert len([record for record in records(folder, "counts") if b"baseline_snapshot" in record.value]) == 1
+
+
+@pytest.mark.usefixtures("run_beside")
+@pytest.mark.parametrize(("reason", "code"), [("withdrawn", 0), ("nothing_to_restore", 1)])
+def test_a_rollback_with_nothing_to_take_back_ends_in_an_error_one_in_time_does_not(folder, monkeypatch, reason, code):
+    append = FolderLog.append
+
+    def answered(self, batch, now):
+        append(self, [audit(Stage.BASELINES_REFUSED, "web", "g1", reason=reason, detail="why")], now)
+        return append(self, batch, now)
+
+    monkeypatch.setattr(FolderLog, "append", answered)
+    said = run_cli("replay", "--data", folder, "--rollback", "--service", "web")
+    assert said.code == code
+    assert f"web: refused ({reason}: why)" in said.err
+
+
+def test_a_service_without_a_line_is_said_to_have_none(folder):
+    said = run_cli("replay", "--data", folder, "--service", "wbe")
+    assert said.code == 1
+    assert "no line of 'wbe' is in what was read" in " ".join(said.err.split())
