@@ -26,8 +26,8 @@ __all__ = [
 MAX_BATCH_LINES = 4_000
 MAX_BATCH_BYTES = 512 * 1024
 MAX_BATCH_MS = 400
-"""A turn of detect for each service and batch costs nearly the same for 10 lines as for 40: at 1,000 services, lines that
-wait 200 ms longer bring alerts seconds sooner."""
+"""A turn of detect for each service and batch costs nearly the same for 10 lines as for 40: at 1,000 services, lines
+that wait 200 ms longer bring alerts seconds sooner."""
 MAX_MESSAGE_BYTES = 8 * 1024
 HEARTBEAT_MS = 1_000
 LATENESS_MS = 5_000

@@ -19,7 +19,16 @@ import numpy as np
 from models.count_tail import LN10, Floats, log_lower_tail
 from models.window import BUCKETS_A_MINUTE
 
-__all__ = ["AWAY_BUCKETS", "MIN_EXPECTED", "SILENCE_ALARM", "SILENCE_WATCH", "Gap", "log_drop", "silence_surprisal"]
+__all__ = [
+    "AWAY_BUCKETS",
+    "MIN_EXPECTED",
+    "SILENCE_ALARM",
+    "SILENCE_WATCH",
+    "Gap",
+    "log_drop",
+    "service_factor",
+    "silence_surprisal",
+]
 
 MIN_EXPECTED: Final = 12.0
 """Lines that must have been expected before anything is called too few."""
@@ -112,3 +121,14 @@ def log_drop(counted: Floats, expected: Floats, dispersion: Floats) -> Floats:
     if len(asked):
         out[asked] = log_lower_tail(counted[asked], expected[asked], dispersion[asked])
     return out
+
+
+def service_factor(counted: Floats, expected: Floats, first_template: int) -> Floats:
+    """min(1, what the other templates did against what they were expected to do), for each series; 1 for the total:
+    a dip of the whole service is one anomaly, that of its total. `first_template` is the first place that is no total.
+    """
+    others = counted[first_template:].sum() - counted[first_template:]
+    means = expected[first_template:].sum() - expected[first_template:]
+    factor = np.ones(len(counted))
+    factor[first_template:] = np.minimum(1.0, (others + 20.0) / (means + 20.0))
+    return factor

@@ -19,7 +19,7 @@ from models.habit import HABIT_RATIO
 from models.open_anomaly import Finding, OpenAnomaly, name_of
 from models.series import FIRST_TEMPLATE, TOTAL
 from models.service_state import Recent, ServiceState
-from models.silence import MIN_EXPECTED, SILENCE_ALARM, SILENCE_WATCH, log_drop
+from models.silence import MIN_EXPECTED, SILENCE_ALARM, SILENCE_WATCH, log_drop, service_factor
 from models.verdict import COLD, FEW, HABIT, LOG_WATCH, Verdict, common_factor, judge_counts
 from models.window import BUCKETS_A_MINUTE, PAIR_BUCKETS
 
@@ -80,7 +80,7 @@ class Judge:
             counted, expected = (values[:used] for values in state.minutes.stretch(minute, minutes))
             if not (expected >= MIN_EXPECTED).any():
                 continue
-            factor = _service_factor(counted, expected)
+            factor = service_factor(counted, expected, FIRST_TEMPLATE)
             dispersion = state.base.stretch_dispersion(minutes, slice(0, used))
             log_p = log_drop(counted, expected * factor, dispersion)
             for slot in np.flatnonzero(log_p <= LOG_WATCH).tolist():
@@ -398,14 +398,3 @@ class Judge:
 
 def _is_novel(counts: NDArray[Any]) -> bool:
     return bool(counts.max() >= _NOVEL_BURST or (counts.sum() >= NOVEL_COUNT and np.count_nonzero(counts) >= 2))
-
-
-def _service_factor(counted: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.float64]:
-    """min(1, what the other templates did against what they were expected to do), for each series; 1 for the total:
-    a dip of the whole service is one anomaly, that of its total.
-    """
-    others = counted[FIRST_TEMPLATE:].sum() - counted[FIRST_TEMPLATE:]
-    means = expected[FIRST_TEMPLATE:].sum() - expected[FIRST_TEMPLATE:]
-    factor = np.ones(len(counted))
-    factor[FIRST_TEMPLATE:] = np.minimum(1.0, (others + 20.0) / (means + 20.0))
-    return factor

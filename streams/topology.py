@@ -34,7 +34,7 @@ __all__ = ["Topology"]
 _PAUSE_SECONDS: Final = 0.1
 _ASK_SECONDS: Final = 1.0
 _QUEUED: Final = 32
-"""Records that wait for the agent. One of `counts` may have half a megabyte: 256 of them were most of detect's memory."""
+"""Records that wait for the agent. One of `counts` may have half a megabyte: 256 were most of detect's memory."""
 _FETCH_BYTES: Final = 512 * 1024
 """Of a partition at once, compressed; a message that is larger comes all the same."""
 

@@ -52,6 +52,7 @@ _REQUIRED_MB: Final = 350
 _REQUIRED_SAVING: Final = 0.10
 _REQUIRED_RESTART: Final = 10.0
 _STAGES: Final = ("logs", "counts", "signals", "alerts", "here")
+_SLOWEST: Final = 8
 _EDGES_MS: Final = (250, 500, 750, 1_000, 1_250, 1_500, 2_000, 3_000, 5_000, 10_000, 30_000)
 
 
@@ -177,7 +178,7 @@ def _alerts(deployed: Deployed, fleet: _Fleet, bursts: int) -> tuple[list[float]
 
 def _tell_stages(deployed: Deployed, written: dict[str, int], arrived: dict[str, Arrival]) -> None:
     """Where the time went: from the file to `logs`, `counts`, `signals`, `alerts` (by the brokers' stamps), to here."""
-    stages = []
+    stages: list[tuple[int, list[int]]] = []
     for service, at in written.items():
         if service in arrived:
             times, value = [arrived[service].at, arrived[service].logged_at], arrived[service].value
@@ -186,11 +187,16 @@ def _tell_stages(deployed: Deployed, written: dict[str, int], arrived: dict[str,
                 times.append(record.logged_at)
                 value = record.value
             if len(times) == len(_STAGES):  # else a tick told it, not a line
-                stages.append(np.diff([at, *reversed(times)]))
+                stages.append((at, np.diff([at, *reversed(times)]).tolist()))
     if stages:
-        medians = np.median(np.array(stages), axis=0)
-        told = ", ".join(f"{name} {ms:,.0f}" for name, ms in zip(_STAGES, medians, strict=True))
-        print(f"median ms to reach: {told}", file=sys.stderr, flush=True)
+        medians = np.median([spent for _, spent in stages], axis=0)
+        print(f"median ms to reach: {_named(medians)}", file=sys.stderr, flush=True)
+    for at, spent in sorted(stages, key=lambda stage: -sum(stage[1]))[:_SLOWEST]:
+        print(f"slow, in second {at // 1_000 % 60} of a minute: {_named(spent)}", file=sys.stderr, flush=True)
+
+
+def _named(spent: Sequence[float]) -> str:
+    return ", ".join(f"{name} {ms:,.0f}" for name, ms in zip(_STAGES, spent, strict=True))
 
 
 @contextmanager
