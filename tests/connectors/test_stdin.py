@@ -14,6 +14,7 @@ from connectors.cursor import Cursor
 from connectors.feed import Feed
 from connectors.inputs import InputOptions, LineSource
 from connectors.stdin import PipeTail
+from models.log import MAX_BATCH_MS
 from models.timestamp import utc
 
 NOW = 2_000_000_000_000
@@ -41,10 +42,10 @@ def test_a_pipe_gives_lines_without_waiting_and_ends_with_its_writer(pipe: tuple
     assert messages(source, NOW) == []
     os.write(into, b"a\nb\nhalf")
     assert messages(source, NOW + 10) == []
-    assert messages(source, NOW + 300) == ["a", "b"]
+    assert messages(source, NOW + 10 + MAX_BATCH_MS) == ["a", "b"]
     os.write(into, b" whole\nlast")
     os.close(into)
-    assert messages(source, NOW + 600) == ["half whole", "last"]
+    assert messages(source, NOW + 10 + 2 * MAX_BATCH_MS) == ["half whole", "last"]
     assert source.ended
     assert source.cursors == {"stdin": str(Cursor.parse(source.cursors["stdin"]))}
     assert Cursor.parse(source.cursors["stdin"]).offset == len("a\nb\nhalf whole\nlast")
