@@ -38,6 +38,10 @@ _SAVE_SECONDS: Final = 2.0
 """Of a step that is not urgent: each save is two requests, which took a sixth of mine's time every 0.5 s."""
 _SAVE_ANYWAY_SECONDS: Final = 60.0
 """A step that is not urgent saves after that long whatever it costs: bounds the work of a restart."""
+_REST: Final = 9
+"""After a checkpoint was made, none is for so many times as long: partitions that are due together take turns. Those of
+1,000 services were made in one go once a minute, and alerts came two seconds late meanwhile.
+"""
 _TICK_SECONDS: Final = 0.02
 _LOOK_SECONDS: Final = 1.0
 _MAX_UNDELIVERED: Final = 2_000
@@ -96,6 +100,7 @@ class StepHost:
         self._seats: dict[int, _Seat] = {}
         self._lock = asyncio.Lock()
         self._blocking = asyncio.Lock()
+        self._rests_until = 0.0
 
     # -- partitions come and go ----------------------------------------------------------------------------------------
 
@@ -214,7 +219,7 @@ class StepHost:
         if seat.saving is not None and not seat.saving.done():
             return
         now = time.monotonic()
-        if not self.step.urgent and now - seat.tried_at < _SAVE_SECONDS:
+        if not self.step.urgent and (now - seat.tried_at < _SAVE_SECONDS or now < self._rests_until):
             return
         seat.tried_at = now
         cut = self._cut(seat, force=now - seat.saved_at > _SAVE_ANYWAY_SECONDS)
@@ -224,6 +229,7 @@ class StepHost:
     def _cut(self, seat: _Seat, force: bool) -> Cut | None:
         cut, spent = _timed(seat.unit.cut, force)
         self.saving_seconds += spent
+        self._rests_until = time.monotonic() + _REST * spent
         return cut
 
     def _taken(self, seat: _Seat) -> list[asyncio.Future[Any]]:
