@@ -1,6 +1,7 @@
 """Retraining: records of `counts` a second from a data folder to baselines, against decoding their JSON alone.
 
-The load is one service that writes 10,000 lines a second in 100 templates: five records a second of 2,000 lines each.
+The load is one service that writes 10,000 lines a second in 100 templates: ingest gives mine a batch of
+4,000 every 400 ms, so five records come in two seconds.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from benchmarks.table import Row, median_seconds
 from connectors.codec import decode, encode
 from connectors.data_folder import DataFolder
 from connectors.ports import Outbound
+from models.log import MAX_BATCH_LINES, MAX_BATCH_MS
 from models.template import BUCKET_MS, TemplateCounts
 from streams.replay import Replay
 from streams.replay_places import FolderPlace
@@ -28,9 +30,9 @@ from streams.replay_plan import Request, make_plan
 NAME: Final = "retraining"
 
 _TEMPLATES: Final = 100
-_LINES: Final = 2_000
-_A_SECOND: Final = 5
-_DAY: Final = 86_400 * _A_SECOND
+_A_SECOND: Final = 1_000 / MAX_BATCH_MS
+_LINES: Final = min(MAX_BATCH_LINES, round(10_000 / _A_SECOND))
+_DAY: Final = round(86_400 * _A_SECOND)
 _HOURS: Final = 2.0
 _START_MS: Final = 1_767_571_200_000
 _SAMPLE: Final = 2_000
@@ -118,7 +120,7 @@ def _message(
     number: int, counts: np.ndarray, names: list[str], texts: list[str], chance: np.random.Generator
 ) -> Outbound:
     """One record as mine writes it; its templates stand in the order of their first lines."""
-    at = _START_MS + number * 1_000 // _A_SECOND
+    at = _START_MS + number * MAX_BATCH_MS
     seen = chance.permutation(np.flatnonzero(counts))
     rows = len(seen)
     section = {

@@ -1,13 +1,11 @@
 """Rows of batches between which nothing of a service closes, added up before detect takes them.
 
-In: sections of one service, and parts as detect's `admit` makes them. Out: the same rows as one part. Adding lines to
-open buckets gives the same whatever their order and division, so this changes what learning a day costs, and nothing
-else.
+In: parts of one service as detect's `admit` makes them. Out: the same rows as one part. Adding lines to open buckets
+gives the same whatever their order and division, so this changes what learning a day costs, and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -15,10 +13,9 @@ import numpy as np
 from models.template import Section
 from streams.detect import Share
 from streams.detect_columns import columns_of
-from streams.plain_counts import PlainSection
 from streams.step import Part
 
-__all__ = ["Gathered", "Names", "with_sections"]
+__all__ = ["Gathered", "Names"]
 
 _MOST_ROWS: Final = 50_000
 _MOST_CELLS: Final = 1_000_000
@@ -37,7 +34,7 @@ class Names:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def numbers(self, section: PlainSection | Section) -> list[int]:
+    def numbers(self, section: Section) -> list[int]:
         """The number of each of its templates."""
         try:
             found = [*map(self._of_id.__getitem__, section.ids)]
@@ -49,7 +46,7 @@ class Names:
             return found
         return self._learn(section)
 
-    def _learn(self, section: PlainSection | Section) -> list[int]:
+    def _learn(self, section: Section) -> list[int]:
         numbers = []
         for template in zip(section.ids, section.texts, section.severities, strict=True):
             number = self._of_all.setdefault(template, len(self.ids))
@@ -57,7 +54,7 @@ class Names:
                 name, text, severity = template
                 self.ids.append(name)
                 self.texts.append(text)
-                self.severities.append(int(severity))
+                self.severities.append(severity)
                 self._of_id.setdefault(name, number)
             numbers.append(number)
         return numbers
@@ -79,14 +76,12 @@ class Gathered:
         same = share.end == before.end and share.whole == before.whole
         return same and not share.stalled and not share.resumed and len(self._n) < _MOST_ROWS
 
-    def add(self, sections: Iterable[PlainSection | Section]) -> None:
+    def add(self, part: Part) -> None:
         """Keep the rows."""
-        for section in sections:
+        for columns in part.share.sections:
+            section = columns.section
             numbers = self._names.numbers(section)
-            if isinstance(section, PlainSection) and section.straight:
-                self._place += numbers[: len(section.template)]
-            else:
-                self._place += [numbers[place] for place in section.template]
+            self._place += numbers if columns.straight else [numbers[place] for place in section.template]
             self._bucket += section.bucket
             self._n += section.n
 
@@ -119,10 +114,4 @@ class Gathered:
             overflow=0,
         )
         share: Share = self._last.share
-        return with_sections(self._last._replace(share=Share((), share.end, share.whole)), [section])
-
-
-def with_sections(part: Part, sections: Iterable[PlainSection | Section]) -> Part:
-    """The part, with these sections as its own."""
-    models = [section.model() if isinstance(section, PlainSection) else section for section in sections]
-    return part._replace(share=part.share._replace(sections=tuple(columns_of(models))))
+        return self._last._replace(share=Share(tuple(columns_of([section])), share.end, share.whole))

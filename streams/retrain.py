@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -23,16 +23,14 @@ from models.log import LogBatch
 from models.mining import Miner
 from models.retraining import LeftOut
 from models.service_state import ServiceState
-from models.template import BatchPointer, Section, TemplateCounts
+from models.template import BatchPointer, TemplateCounts
 from models.template_rules import RULES_VERSION
 from models.window import BUCKETS_A_MINUTE
 from streams.detect import Detect, Share
 from streams.detect_buckets import FAILING_LAG
 from streams.detect_judge import Judge
-from streams.detect_sources import coverage_of
-from streams.gather import Gathered, Names, with_sections
+from streams.gather import Gathered, Names
 from streams.inbox_guard import InboxGuard, Shard
-from streams.plain_counts import PlainCounts, PlainSection, read_plain
 from streams.step import Part
 
 __all__ = ["Trainer"]
@@ -109,22 +107,16 @@ class Trainer:
 
     def take(self, record: Record) -> None:
         """Learn from one record. What detect would make a dead letter is counted in `skipped`."""
-        plain = read_plain(record) if record.topic == "counts" else None
-        if plain is not None and not all(section.service in self._shared.services for section in plain.sections):
-            plain = None  # that its sources speak for a service, detect learns of whole events
         try:
-            event = self._event(record, None if plain is None else plain.event)
+            event = self._event(record)
             if event is None:
                 return
             self._shared, parts = self._step.admit(self._shared, event)
         except ContractError as error:
             self.skipped[error.reason] += 1
             return
-        if plain is not None:
-            self._take_plain(plain, parts)
-            return
         for part in parts:
-            self._give(part, [columns.section for columns in part.share.sections])
+            self._give(part)
 
     @property
     def states(self) -> dict[str, ServiceState]:
@@ -154,30 +146,19 @@ class Trainer:
         self._states = {name: ServiceState.load(base64.b64decode(state)) for name, state in raw["states"].items()}
         self.skipped, self.lines, self.began = Counter(raw["skipped"]), raw["lines"], dict(raw["began"])
 
-    def _take_plain(self, plain: PlainCounts, parts: Sequence[Part]) -> None:
-        """Give the rows that detect has not seen to the services' parts; a service of which nothing closes has none."""
-        rows: dict[str, list[PlainSection]] = {}
-        for section in plain.sections:
-            rows.setdefault(section.service, []).append(section)
-        for part in parts:
-            self._give(part, rows.pop(part.key, []))
-        for service, sections in rows.items():
-            share = Share((), *coverage_of(self._shared, service))
-            self._give(Part(service, plain.event, share), sections)
-
-    def _give(self, part: Part, sections: Sequence[PlainSection | Section]) -> None:
-        """Let the part, with its sections, wait for others like it; or let detect take what has waited, and it."""
+    def _give(self, part: Part) -> None:
+        """Let the part wait for others like it; or let detect take what has waited, and it."""
         if self._service not in ("", part.key):
             return
-        self.lines += sum(section.lines for section in sections)
+        self.lines += sum(columns.section.lines for columns in part.share.sections)
         gathered = self._gathered.get(part.key)
         if gathered is not None and gathered.takes(part):
-            gathered.add(sections)
+            gathered.add(part)
             return
         waiting = gathered.part() if gathered is not None else None
         if waiting is not None:
             self._advance(waiting)
-        self._advance(with_sections(part, sections))
+        self._advance(part)
         names = self._names.get(part.key)
         if names is None or len(names) > _MOST_NAMES:
             names = self._names[part.key] = Names()
@@ -194,12 +175,10 @@ class Trainer:
     def _bystander(self, state: ServiceState, application: Callable[[], str]) -> Judge:
         return _Bystander(state, application, self._left_out.get(state.service, _NOTHING))
 
-    def _event(self, record: Record, plain: Event[Any] | None) -> Event[Any] | None:
-        """What detect gets to see of the record, `plain` where that has been read; None where it is nothing to learn
-        from.
-        """
+    def _event(self, record: Record) -> Event[Any] | None:
+        """What detect gets to see of the record; None where it is nothing to learn from."""
         mined = record.topic == "logs"
-        event = decode_record(record) if plain is None else plain
+        event = decode_record(record)
         self._guard.check_place(record, event)
         if self._guard.seen_before(record, event):
             self.skipped["duplicate"] += 1

@@ -10,6 +10,7 @@ from models.event import Event
 from models.service_state import ServiceState
 from models.template import BUCKET_MS, Section, Template
 from streams.detect import Share
+from streams.detect_columns import columns_of
 from streams.gather import Gathered, Names
 from streams.step import Part
 
@@ -42,7 +43,7 @@ def by_hand(driver: Driver, given: list[tuple[int, list[tuple[int, str, int]]]],
         shared, parts = step.admit(shared, Event("id", covered, "0", data))
         for part in parts:
             if gather and gathered is not None and gathered.takes(part):
-                gathered.add([columns.section for columns in part.share.sections])
+                gathered.add(part)
                 waited += 1
                 continue
             if gathered is not None and (waiting := gathered.part()) is not None:
@@ -76,7 +77,7 @@ def test_what_shares_an_id_and_nothing_else_stays_two_templates_until_detect_dec
     other = section.model_copy(update=Section.columns_of([Template(id="t", text=text, severity=severity)]))
     gathered = Gathered(first, Names())
     for each in (section, other, section):
-        gathered.add([each])
+        gathered.add(first._replace(share=Share(tuple(columns_of([each])), 5, True)))
     merged = gathered.part().share.sections[0].section
     assert [(t.text, t.severity) for t in merged.templates] == [("one", 2), (text, severity)]
     assert (merged.template, merged.n, merged.bucket) == ([0, 1], [4, 2], [7, 7])

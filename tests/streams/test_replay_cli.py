@@ -8,10 +8,9 @@ import signal
 import sys
 import threading
 
-import numpy as np
 import pytest
 from cli_rig import run_cli
-from detect_driver import Driver, section_of
+from counts_rig import fifty_minutes
 from run_rig import records
 
 from connectors.codec import encode
@@ -21,30 +20,17 @@ from connectors.ports import Outbound
 from models.audit import AuditEntry, Stage
 from models.errors import BrokerError
 from models.event import Event
-from models.template import BUCKET_MS
 from streams import cli_replay, replay, replay_telling
 from streams.cli import main
 from streams.replay import Progress, Replay
 from streams.replay_answers import Answer, running_generations, wait_for_answers
 
-START = 170_000_004
-
 
 @pytest.fixture
 def folder(tmp_path):
     """Fifty minutes of one service."""
-    driver, chance = Driver(), np.random.default_rng(3)
-    batch = []
-    for number in range(300):
-        driver._offset, bucket = number, START + number
-        rows = [(bucket, f"t{k}", int(n) + 1) for k, n in enumerate(chance.poisson([3, 9]))]
-        end = (bucket + 1) * BUCKET_MS
-        data = driver.batch({"s": end}, (section_of("web", rows, {}, {}),), {"s": ["web"]})
-        batch.append(
-            Outbound("counts", "0", encode(Event(f"e{number}", end, "0", data, f"mine:logs/0@{number}#0.0")), 0, end)
-        )
     with DataFolder(tmp_path / "data") as data:
-        data.store.append(batch, 1_800_000_000_000)
+        data.store.append(fifty_minutes(), 1_800_000_000_000)
     return tmp_path / "data"
 
 

@@ -4,50 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from cli_rig import run_cli
-from detect_driver import Driver, section_of
+from counts_rig import fifty_minutes
 from kafka import KafkaAdminClient
 from kafka_broker import make_topics
 from run_rig import records
 
-from connectors.codec import decode_record, encode
+from connectors.codec import decode_record
 from connectors.data_folder import DataFolder
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_states import KafkaStates
 from connectors.local_kafka_config import free_ports
-from connectors.ports import Checkpoint, Entry, Outbound, UnitName
+from connectors.ports import Checkpoint, Entry, UnitName
 from connectors.settings import read_settings
-from models.event import Event
 from models.snapshot import BaselineRollback
-from models.template import BUCKET_MS
 from streams.replay import Replay, progress_file
 from streams.replay_places import KafkaPlace
 from streams.replay_plan import Request, make_plan
-
-START = 170_000_004
-
-
-def load() -> list[Outbound]:
-    """Fifty minutes of one service."""
-    driver, chance = Driver(), np.random.default_rng(3)
-    batch = []
-    for number in range(300):
-        driver._offset, bucket = number, START + number
-        rows = [(bucket, f"t{k}", int(n) + 1) for k, n in enumerate(chance.poisson([3, 9]))]
-        end = (bucket + 1) * BUCKET_MS
-        data = driver.batch({"s": end}, (section_of("web", rows, {}, {}),), {"s": ["web"]})
-        event = Event(f"e{number}", end, "0", data, f"mine:logs/0@{number}#0.0")
-        batch.append(Outbound("counts", "0", encode(event), 0, end))
-    return batch
 
 
 @pytest.fixture
 def deployment(kafka_settings, tmp_path):
     """The same records on both hosts: a data folder, a cluster's topics, and the configuration of the second."""
     make_topics(kafka_settings, 1)
-    batch = load()
+    batch = fifty_minutes()
     with DataFolder(tmp_path / "data") as data:
         data.store.append(batch, 1_800_000_000_000)
     log = KafkaLog(kafka_settings, "test")
@@ -99,7 +80,7 @@ def test_progress_is_of_one_topic_not_of_another_under_the_same_name(deployment,
     admin.close()
     make_topics(kafka_settings, 1, ["counts"])
     log.close()  # it remembers the topic that was
-    log.append(load(), 1_800_000_000_000)
+    log.append(fifty_minutes(), 1_800_000_000_000)
     said = run_cli("replay", "--config", config)
     assert said.code == 0, said.err
     assert "going on" not in said.err

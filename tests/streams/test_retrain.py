@@ -16,9 +16,7 @@ from models.retraining import LeftOut
 from models.signal import Tick
 from models.snapshot import Span
 from models.template import BUCKET_MS, BatchPointer, CoveredSource, Section, Template, TemplateCounts
-from streams import retrain
 from streams.gather import Gathered
-from streams.plain_counts import PlainCounts
 from streams.retrain import Trainer
 
 FIRST = 170_000_004
@@ -132,32 +130,19 @@ def fleet(offset: int) -> TemplateCounts:
     )
 
 
-def test_what_is_read_without_models_teaches_what_the_codec_and_detect_alone_teach(monkeypatch):
+def test_what_waits_for_others_like_it_teaches_what_detect_alone_teaches(monkeypatch):
     given = [record(offset, fleet(offset)) for offset in range(900)]
-    read = retrain.read_plain
-    taken = 0
-
-    def some(each: Record) -> PlainCounts | None:
-        nonlocal taken
-        plain = read(each) if each.offset % 5 else None
-        taken += plain is not None
-        return plain
-
     every = trained(given)
-    monkeypatch.setattr(retrain, "read_plain", some)
-    mixed = trained(given)
-    assert taken == 720
-    monkeypatch.setattr(retrain, "read_plain", lambda _: None)
     monkeypatch.setattr(Gathered, "takes", lambda *_: False)
     alone = trained(given)
-    assert every.lines == mixed.lines == alone.lines
-    assert every.dump()["shared"] == mixed.dump()["shared"] == alone.dump()["shared"]
-    for trainer in (every, mixed, alone):
+    assert every.lines == alone.lines
+    assert every.dump()["shared"] == alone.dump()["shared"]
+    for trainer in (every, alone):
         for state in trainer.states.values():
             for name in ("offsets", "lines", "buckets"):  # pointers to lines are of no use to baselines
                 getattr(state.series, name)[:] = 0
     assert every.dump()["states"].keys() == {"web", "api", "cron"}
-    assert every.dump() == mixed.dump() == alone.dump()
+    assert every.dump() == alone.dump()
 
 
 def test_learning_goes_on_from_what_was_saved():
