@@ -122,7 +122,7 @@ class ChaoticHost:
         while moved:
             moved = False
             for unit in units:
-                moved |= self.feed(unit)
+                moved |= self.feed(unit) or self.save(unit)
 
     def restored(self, step, partition) -> Unit:
         name = UnitName(step.name, partition)
@@ -143,11 +143,15 @@ class ChaoticHost:
         for emitted in out:
             self.point()
             self.append(emitted, record.logged_at)
-        if self.choose():
-            return True  # no checkpoint after this one
+        if not self.choose():  # else no checkpoint after this one
+            self.save(unit)
+        return True
+
+    def save(self, unit: Unit) -> bool:
         self.point()
         cut = unit.cut(force=True)
-        assert cut is not None
+        if cut is None:
+            return False
         for entry in cut.checkpoint.entries:
             self.entries[unit.name][entry.key] = entry
             self.point()
