@@ -22,13 +22,13 @@ from models.open_anomaly import OpenAnomaly
 from models.series import ERRORS, Series
 from models.silence import Gap
 from models.verdict import Limits, TailEpisodes, limits_of
-from models.window import BUCKETS_A_MINUTE, BucketRing, MinuteRing
+from models.window import BUCKETS_A_MINUTE, BucketRing, MinuteRing, learning_delay
 
 __all__ = ["OpenBucket", "Recent", "ServiceState", "Unborn"]
 
 _MAGIC: Final = b"FSDT"
-_VERSION: Final = 2
-_READABLE: Final = (1, 2)  # 1 knew no generations
+_VERSION: Final = 3
+_READABLE: Final = (1, 2, 3)  # 1 knew no generations; up to 2, a minute was learnt from at its end
 
 
 @dataclass(slots=True)
@@ -76,11 +76,12 @@ class ServiceState:
     """One service: its series with rings and baselines, its open buckets, its anomalies.
 
     `next_bucket` is the oldest bucket not closed (-1: nothing seen yet); `first_minute` the first that may be learnt
-    whole; `lost` counts lines not taken, by reason.
+    whole; `next_lesson` the first minute whose end may bring learning; `lost` counts lines not taken, by reason.
     """
 
     def __init__(self, service: str) -> None:
         self.service = service
+        self.delay = learning_delay(service)
         self.series = Series()
         self.base = Baselines(self.series.capacity)
         self.ring = BucketRing(self.series.capacity)
@@ -94,6 +95,7 @@ class ServiceState:
         self.unborn: dict[str, Unborn] = {}
         self.next_bucket = -1
         self.first_minute = 0
+        self.next_lesson = 0
         self.partition = 0
         self.early: dict[str, OpenAnomaly] = {}
         self.open: dict[str, OpenAnomaly] = {}
@@ -105,6 +107,16 @@ class ServiceState:
         """The service is first seen in this bucket; what is learnt begins with a whole minute."""
         self.next_bucket = bucket
         self.first_minute = -(-bucket // BUCKETS_A_MINUTE)
+
+    def lesson_at(self, bucket: int) -> int | None:
+        """The minute whose end, `delay` buckets ago, brings learning when this bucket closes; mostly None."""
+        minute, place = divmod(bucket - self.delay, BUCKETS_A_MINUTE)
+        return minute if place == BUCKETS_A_MINUTE - 1 and minute >= self.next_lesson else None
+
+    @property
+    def lessons_until(self) -> int:
+        """The first minute whose end has not brought learning yet."""
+        return max(self.next_lesson, (self.next_bucket - self.delay) // BUCKETS_A_MINUTE)
 
     def grow(self, capacity: int) -> None:
         """Make room for `capacity` series everywhere."""
@@ -233,7 +245,7 @@ class ServiceState:
             "limits": list(self.limits),
             "pending": [[bucket, self.pending[bucket].fresh] for bucket in sorted(self.pending)],
             "unborn": {name: [t.text, t.failing] for name, t in self.unborn.items()},
-            "at": [self.next_bucket, self.first_minute, self.partition],
+            "at": [self.next_bucket, self.first_minute, self.partition, self.next_lesson],
             "early": {name: kept.dump() for name, kept in self.early.items()},
             "open": {name: kept.dump() for name, kept in self.open.items()},
             "recent": {name: [kept.slot, kept.cleared, kept.alarm] for name, kept in self.recent.items()},
@@ -258,7 +270,8 @@ class ServiceState:
             self.pending[bucket] = OpenBucket.empty(series.capacity)
             self.pending[bucket].fresh = fresh
         self.unborn = {name: Unborn(*raw) for name, raw in header["unborn"].items()}
-        self.next_bucket, self.first_minute, self.partition = header["at"]
+        self.next_bucket, self.first_minute, self.partition, *later = header["at"]
+        self.next_lesson = later[0] if later else self.next_bucket // BUCKETS_A_MINUTE
         for target, name in ((self.early, "early"), (self.open, "open"), (self.stalls, "stalls")):
             target.update({key: OpenAnomaly.load(raw) for key, raw in header[name].items()})
         self.recent = {name: Recent(*raw) for name, raw in header["recent"].items()}

@@ -1,12 +1,13 @@
 """Windows over event time: the last closed 10 s buckets of all series of a service, summed over 60 s and 120 s.
 
-In: one closed bucket's counts after another. Out: sliding sums (exact: whole numbers), the tumbling minute before the
-last, and the last six buckets of a series.
+In: one closed bucket's counts after another. Out: sliding sums (exact: whole numbers), the last fifteen tumbling
+minutes, and the last six buckets of a series.
 """
 
 from __future__ import annotations
 
 from typing import Final
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,19 @@ from numpy.typing import NDArray
 from models.baseline import Ints
 from models.count_tail import Floats
 
-__all__ = ["BUCKETS_A_MINUTE", "LONG_MINUTES", "PAIR_BUCKETS", "BucketRing", "MinuteRing"]
+__all__ = ["BUCKETS_A_MINUTE", "LONG_MINUTES", "PAIR_BUCKETS", "BucketRing", "MinuteRing", "learning_delay"]
 
 BUCKETS_A_MINUTE: Final = 6
 PAIR_BUCKETS: Final = 12
 LONG_MINUTES: Final = 15
+
+
+def learning_delay(service: str) -> int:
+    """Buckets (0..5) after a minute's end at which this service learns: 1,000 services of one clock, all learning at
+    the end of each minute, held back every alert for two seconds. The minutes themselves are the clock's, as what
+    happens in a service often begins with one.
+    """
+    return crc32(service.encode()) % BUCKETS_A_MINUTE
 
 
 class BucketRing:
@@ -58,10 +67,6 @@ class BucketRing:
         self.pair += counts
         self.minute += counts
         row[:] = counts
-
-    def minute_before(self) -> Ints:
-        """The sums of the 60 s before the last 60 s."""
-        return self.pair - self.minute
 
     def last_six(self, bucket: int, slots: NDArray[np.intp] | list[int]) -> Ints:
         """The six buckets that end with the closed `bucket`, oldest first: shape (6, len(slots))."""

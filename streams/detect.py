@@ -226,5 +226,6 @@ def _emits(anomaly: Anomaly) -> tuple[Emit, Emit]:
 def _wants_health(state: ServiceState, before: int) -> bool:
     if state.next_bucket <= max(before, 0):
         return False
-    minutes = state.next_bucket // BUCKETS_A_MINUTE > before // BUCKETS_A_MINUTE
+    # Once a minute, but not of all services at once.
+    minutes = (state.next_bucket - state.delay) // BUCKETS_A_MINUTE > (before - state.delay) // BUCKETS_A_MINUTE
     return minutes or has_open_or_recent_alarm(state)

@@ -98,17 +98,15 @@ def _close(state: ServiceState, bucket: int, whole: bool, policy: DetectionPolic
         state.gap.note_empty(bucket, float(state.base.low[TOTAL]))
         judge.silence(bucket, bucket + 1)
     if bucket % BUCKETS_A_MINUTE == BUCKETS_A_MINUTE - 1:
-        _close_minute(state, bucket, policy, judge)
+        _close_minute(state, bucket, judge)
+    lesson = state.lesson_at(bucket)
+    if lesson is not None:
+        _learn_after(state, lesson, bucket, policy)
     judge.settle(bucket)
 
 
-def _close_minute(state: ServiceState, bucket: int, policy: DetectionPolicy, judge: Judge) -> None:
-    """Judge drops on the minute just closed; learn the one before it, now that no tested window holds it.
-
-    Series that speak of failure are learnt ten minutes late. "connection pool exhausted" comes once in ten minutes for
-    hours, and then 7, 9, 19, 54 times a minute: learnt at once, three minutes of that teach a rare series a dispersion
-    (by 1,000 times) with which the fourth is no surprise. If it becomes an alarm, its ramp is never learnt.
-    """
+def _close_minute(state: ServiceState, bucket: int, judge: Judge) -> None:
+    """Keep the minute just closed, and judge drops on it."""
     minute = bucket // BUCKETS_A_MINUTE
     if minute >= state.first_minute:
         state.minutes.push(minute, state.ring.minute, state.base.low)
@@ -116,29 +114,36 @@ def _close_minute(state: ServiceState, bucket: int, policy: DetectionPolicy, jud
     else:
         state.minutes.clear()
     _note_births(state, minute, bucket)
+
+
+def _learn_after(state: ServiceState, minute: int, bucket: int, policy: DetectionPolicy) -> None:
+    """Learn the minute before this one, which has closed: no tested window holds that any more. Predict the next.
+
+    Series that speak of failure are learnt ten minutes late. "connection pool exhausted" comes once in ten minutes for
+    hours, and then 7, 9, 19, 54 times a minute: learnt at once, three minutes of that teach a rare series a dispersion
+    (by 1,000 times) with which the fourth is no surprise. If it becomes an alarm, its ramp is never learnt.
+    """
     swap(state, minute, policy.max_templates)
-    used = state.series.used
-    failing = state.series.failing[:used]
-    _learn(state, minute - 1, state.ring.minute_before()[:used], ~failing)
-    late = minute - FAILING_LAG
-    _learn(state, late, state.minutes.counts[late % LONG_MINUTES, :used], failing)
+    failing = state.series.failing[: state.series.used]
+    _learn(state, minute - 1, ~failing)
+    _learn(state, minute - FAILING_LAG, failing)
     restore(state)
     state.predict()
-    state.series.new[:used] &= state.base.n[:used] < TESTABLE
+    state.next_lesson = minute + 1
+    state.series.new &= state.base.n < TESTABLE
     _set_limits(state, bucket, policy)
 
 
 def _note_births(state: ServiceState, minute: int, bucket: int) -> None:
     """A template that was born in a burst may come back in one."""
-    born = np.flatnonzero(
-        (state.series.born[: state.series.used] == minute) & (state.ring.minute[: state.series.used] >= _BURST)
-    )
+    born = np.flatnonzero(state.series.born[: state.series.used] == minute)
     for slot in born.tolist():
-        if not state.series.new[slot]:  # of a warm service it is judged as what was never seen
+        # Of a warm service it is judged as what was never seen.
+        if state.ring.minute[slot] >= _BURST and not state.series.new[slot]:
             state.habits.note(state.series.ids[slot], bucket, float(state.ring.minute[slot]))
 
 
-def _learn(state: ServiceState, minute: int, counts: Ints, wanted: NDArray[np.bool_]) -> None:
+def _learn(state: ServiceState, minute: int, wanted: NDArray[np.bool_]) -> None:
     """Learn `minute` of the series `wanted`, where it was whole.
 
     A template is first seen because it spoke, so its first minute says too much; minutes of an alarm say what is wrong.
@@ -148,7 +153,7 @@ def _learn(state: ServiceState, minute: int, counts: Ints, wanted: NDArray[np.bo
     series, used = state.series, state.series.used
     taught = wanted & ~series.frozen[:used] & (series.born[:used] < minute) & (series.thaw[:used] < minute)
     rows: Rows = slice(0, used) if taught.all() else np.flatnonzero(taught)
-    state.base.learn(counts[rows], minute, rows)
+    state.base.learn(state.minutes.counts[minute % LONG_MINUTES, rows], minute, rows)
 
 
 def _set_limits(state: ServiceState, bucket: int, policy: DetectionPolicy) -> None:

@@ -22,7 +22,6 @@ from models.service_state import ServiceState, Unborn
 from models.snapshot import BaselineRollback, BaselineSnapshot, SeriesTable
 from models.template import BUCKET_MS
 from models.template_rules import RULES_VERSION
-from models.window import BUCKETS_A_MINUTE
 from streams.step import Emit
 
 __all__ = ["GenerationEvent", "audits_of", "check_generation", "restore", "swap", "take"]
@@ -150,7 +149,7 @@ def _take_part(state: ServiceState, part: BaselineSnapshot) -> None:
 def _refusal(state: ServiceState, part: BaselineSnapshot) -> tuple[str, str]:
     """Why a generation whose parts are all there is not taken: a word and a sentence; empty where it is."""
     shelf, training = state.generations, part.training
-    closed = state.next_bucket // BUCKETS_A_MINUTE
+    closed = state.lessons_until
     if not shelf.checks:
         return "checksum_differs", "its parts do not make up what was written; run the same replay again"
     if training.rules_version != RULES_VERSION:

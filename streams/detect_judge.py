@@ -239,8 +239,8 @@ class Judge:
         state, slot = self.state, verdict.slot
         if not state.series.failing[slot]:
             return verdict if state.base.n[slot] >= WARM else verdict._replace(tier=Tier.WATCH, rule=COLD)
-        counts = np.array([self._open_count(at, slot) for at in range(bucket - PAIR_BUCKETS + 1, bucket + 1)])
-        return verdict if _is_novel(counts) else verdict._replace(tier=Tier.WATCH, rule=FEW)
+        counts = [self._open_count(at, slot) for at in range(bucket - PAIR_BUCKETS + 1, bucket + 1)]
+        return verdict if _is_novel(np.array(counts)) else verdict._replace(tier=Tier.WATCH, rule=FEW)
 
     def _spike(self, verdict: Verdict, bucket: int) -> Finding:
         length = PAIR_BUCKETS if verdict.pair else BUCKETS_A_MINUTE
@@ -344,11 +344,11 @@ class Judge:
             for other in state.open.values()
         )
         count = float(state.ring.minute[slot])
-        expected = float(state.base.expected[slot]) if kind is not Kind.NOVELTY else held.finding.expected
-        dispersion = float(state.base.dispersion[slot]) if kind is not Kind.NOVELTY else _NOVEL_DISPERSION
-        here, _ = log_upper_tail(np.array([count]), np.array([expected]), np.array([dispersion]))
-        figures = (count, expected, dispersion)
-        span = (bucket - BUCKETS_A_MINUTE + 1, bucket)
+        expected, dispersion = held.finding.expected, held.finding.dispersion
+        if kind is not Kind.NOVELTY and state.base.n[slot] > 0:  # a rollback may have taken its baseline
+            expected, dispersion = float(state.base.expected[slot]), float(state.base.dispersion[slot])
+        figures, span = (count, expected, dispersion), (bucket - BUCKETS_A_MINUTE + 1, bucket)
+        here, _ = log_upper_tail(*(np.array([figure]) for figure in figures))
         held.finding = self._finding(kind, held.finding.tier, held.finding.rule, span, figures, float(here[0]), slot)
         self._tell(held, Status.CLEARED, True)
 

@@ -182,7 +182,7 @@ class Replay:
             ranges=(within,),
             rules_version=RULES_VERSION,
             minutes=minutes,
-            minute=max(0, state.next_bucket // BUCKETS_A_MINUTE),
+            minute=max(0, state.lessons_until),
             left_out=self._left_out(state, within),
         )
         if minutes < TESTABLE:

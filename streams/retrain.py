@@ -25,7 +25,6 @@ from models.retraining import LeftOut
 from models.service_state import ServiceState
 from models.template import BatchPointer, TemplateCounts
 from models.template_rules import RULES_VERSION
-from models.window import BUCKETS_A_MINUTE
 from streams.detect import Detect, Share
 from streams.detect_buckets import FAILING_LAG
 from streams.detect_judge import Judge
@@ -48,10 +47,10 @@ class _Bystander(Judge):
         self._left_out = left_out
 
     def spikes(self, bucket: int) -> None:
-        """Just before a minute closes, freeze what would be learnt of a minute left out."""
-        if bucket % BUCKETS_A_MINUTE != BUCKETS_A_MINUTE - 1 or not self._left_out.spans:
+        """Just before a minute brings learning, freeze what would be learnt of a minute left out."""
+        minute, series = self.state.lesson_at(bucket), self.state.series
+        if minute is None or not self._left_out.spans:
             return
-        minute, series = bucket // BUCKETS_A_MINUTE, self.state.series
         failing = series.failing[: series.used]
         series.frozen[: series.used] = np.where(
             failing, minute - FAILING_LAG in self._left_out, minute - 1 in self._left_out

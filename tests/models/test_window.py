@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.window import BucketRing, MinuteRing
+from models.window import BUCKETS_A_MINUTE, BucketRing, MinuteRing, learning_delay
 
 
 def test_sliding_sums_are_the_plain_sums_over_any_stretch() -> None:
@@ -17,7 +17,6 @@ def test_sliding_sums_are_the_plain_sums_over_any_stretch() -> None:
         ring.push(bucket, row if row.any() else None)
         assert ring.minute.tolist() == table[max(0, at - 5) : at + 1].sum(axis=0).tolist()
         assert ring.pair.tolist() == table[max(0, at - 11) : at + 1].sum(axis=0).tolist()
-        assert ring.minute_before().tolist() == table[max(0, at - 11) : max(0, at - 5)].sum(axis=0).tolist()
         if at >= 12:
             assert ring.last_six(bucket, [1, 3]).tolist() == table[at - 5 : at + 1, [1, 3]].tolist()
             assert ring.recent(range(bucket - 3, bucket)).tolist() == table[at - 3 : at].sum(axis=0).tolist()
@@ -39,3 +38,9 @@ def test_minutes_sum_over_the_last_five_and_fifteen() -> None:
     assert (counted[0], low[0]) == (35 + 36 + 37 + 38 + 39, 2.5)
     counted, low = ring.stretch(39, 15)
     assert (counted[0], low[0]) == (sum(range(25, 40)), 7.5)
+
+
+def test_services_share_out_the_buckets_of_a_minute_to_learn_in() -> None:
+    of_each = np.bincount([learning_delay(f"svc-{number:04d}") for number in range(1_000)])
+    assert len(of_each) == BUCKETS_A_MINUTE
+    assert of_each.max() < 1.5 * of_each.mean()

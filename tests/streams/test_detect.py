@@ -14,6 +14,7 @@ from models.errors import ContractError
 from models.policy import DetectionPolicy
 from models.service_state import OpenBucket
 from models.template import BUCKET_MS
+from models.window import learning_delay
 from streams.detect_buckets import close_until
 from streams.detect_judge import Judge
 
@@ -184,6 +185,26 @@ def test_a_failure_never_seen_before_is_an_alarm_once_the_service_is_warm(warm_s
     mine = [told for told in driver.told if told.kind is Kind.NOVELTY]
     assert [told.status for told in mine] == [Status.OPENED, Status.UPDATED, Status.CLEARED]
     assert not [told for told in driver.told if told.template_id == "plain"]
+
+
+def test_services_of_one_clock_learn_the_same_minutes_but_not_all_in_the_same_bucket() -> None:
+    names = ["checkout", "cart", "worker", "app", "login", "web"]
+    driver, learnt_at = Driver(), {}
+    assert [learning_delay(name) for name in names] == [0, 1, 2, 3, 4, 5]
+    for bucket in range(START, START + 3 * MINUTE):
+        rows = [(bucket, "tick", bucket % MINUTE + 1)]
+        before = {name: int(state.base.n[0]) for name, state in driver.states.items()}
+        driver.counts({"s": (bucket + 1) * BUCKET_MS}, dict.fromkeys(names, rows))
+        for name, state in driver.states.items():
+            if state.base.n[0] > before.get(name, 0):
+                learnt_at.setdefault(name, bucket - START)
+                assert state.base.mean[0] == 1 + 2 + 3 + 4 + 5 + 6
+    assert learnt_at == {name: 2 * MINUTE - 1 + delay for delay, name in enumerate(names)}
+    for delay, name in enumerate(names):
+        marks = [health.watermark // BUCKET_MS - START for health in driver.health if health.service == name]
+        assert [mark for mark in marks if mark > MINUTE] == list(
+            range(MINUTE + (delay or MINUTE), 3 * MINUTE + 1, MINUTE)
+        )
 
 
 def test_novelty_is_silent_in_a_service_that_is_not_warm() -> None:

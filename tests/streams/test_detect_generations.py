@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from detect_driver import Driver
 
+from models.anomaly import Status
 from models.audit import AuditEntry, Stage
 from models.baseline import TESTABLE, Baselines
 from models.errors import ContractError
@@ -20,7 +21,8 @@ from models.service_state import ServiceState
 from models.snapshot import BaselineRollback, BaselineSnapshot, ReplayRange, Training, parts_of
 from models.template import BUCKET_MS
 
-SERVICE, START = "web", 170_000_004
+SERVICE, START = "checkout", 170_000_004
+"""A service that learns as soon as a minute ends."""
 MEANS = (3.0, 12.0, 0.4)
 
 
@@ -71,7 +73,7 @@ def generation(state: ServiceState, name: str = "g1", **changes: Any) -> list[Ba
         "ranges": (ReplayRange(partition=0, begin=0, end=1),),
         "rules_version": 1,
         "minutes": int(state.base.n[0]),
-        "minute": state.next_bucket // 6,
+        "minute": state.lessons_until,
     }
     (whole,) = parts_of(name, SERVICE, Training(**{**given, **changes}), table_of(state))
     rows = len(whole.series.ids)
@@ -351,3 +353,16 @@ def test_a_doubled_part_of_what_was_refused_is_not_told_as_a_generation_of_its_o
     assert shop.give(*generation(busier, "g2")) == []
     shop.go(1)
     assert [audit.stage for audit in shop.driver.audits] == [Stage.BASELINES_REFUSED, Stage.BASELINES_SWAPPED]
+
+
+def test_an_anomaly_on_a_series_whose_baseline_was_taken_back_is_cleared_with_what_was_expected_of_it(shop, busier):
+    shop.give(*generation(busier))
+    shop.go(2)
+    shop.go(1 / 3, t9=500)
+    shop.give(BaselineRollback(service=SERVICE, by="ada"))
+    shop.go(1)
+    assert shop.state.base.n[shop.state.series.slot_of["t9"]] == 0
+    shop.go(3)
+    told = [each for each in shop.driver.told if each.template_id == "t9"]
+    assert [told[0].status, told[-1].status] == [Status.OPENED, Status.CLEARED]
+    assert told[-1].expected == told[-2].expected > 0

@@ -123,7 +123,7 @@ def test_a_former_program_stops_at_a_state_that_a_newer_one_has_kept():
     unit = Unit(Total(), 0, saved=Checkpoint((), None, 6, 6), entries=[newer])
     with pytest.raises(UpgradeError, match=r"reads up to 1.*Upgrade this worker"):
         list(unit.states())
-    with pytest.raises(UpgradeError, match="version 3"):
-        ServiceState.load(b"FSDT\x03")
+    with pytest.raises(UpgradeError, match="version 4"):
+        ServiceState.load(b"FSDT\x04")
     with pytest.raises(DataFolderError):
         ServiceState.load(b"FSDT\x00")

@@ -98,7 +98,7 @@ def test_of_quiet_hours_a_replay_learns_exactly_what_detect_has_learnt(quiet, to
     for name, state in detected.items():
         assert state.series.ids == found[name].state.series.ids
         assert learnt(state) == learnt(found[name].state), name
-        assert state.base.n[TOTAL] == 44
+        assert state.base.n[TOTAL] == (43 if state.delay else 44), name  # the last lesson of some is yet to come
 
 
 def test_incidents_are_left_out_and_what_is_left_is_as_before_them(leaky):
@@ -226,12 +226,12 @@ def test_an_incident_without_an_end_is_left_out_as_far_as_was_replayed(quiet, tm
     half = DEFAULT_START + 1_800_000
     for start, minutes in ((half, 15), (0, 45)):
         plan = make_plan(place, Request(topic="counts"))
-        plan = plan.model_copy(update={"alarms": {"web": (Span(start=start, end=1 << 53),)}})
+        plan = plan.model_copy(update={"alarms": {"checkout": (Span(start=start, end=1 << 53),)}})
         found = {each.service: each.training for each in Replay(place.log, plan, None).run(lambda _: None)}
-        (span,) = found["web"].left_out
-        assert span.end == found["web"].minute * 60_000
+        (span,) = found["checkout"].left_out
+        assert span.end == found["checkout"].minute * 60_000
         assert (span.end - span.start) / 60_000 == pytest.approx(minutes, abs=0.5)
-        assert found["checkout"].left_out == ()
+        assert found["web"].left_out == ()
 
 
 def _killed_within(arguments: list[str], after: int) -> None:
