@@ -49,6 +49,7 @@ class Redelivery:
         self._unit, self._log, self._block, self._consumer, self._counters = unit, log, block, consumer, counters
         self._inbox = unit.step.inbox
         self._going_back: asyncio.Task[None] | None = None
+        self._back_to = -1
         self._stood_at = -1
         self._nothing_at = -1
 
@@ -68,10 +69,7 @@ class Redelivery:
         if not there or there[0].offset == gap.want:
             self._go_back(gap.want)
             return False
-        first, _ = await self._block(self._log.bounds, self._inbox, unit.partition)
-        if first > gap.want:  # else markers of transactions: there was nothing to read
-            _log.error("records are gone unread", step=unit.step.name, partition=unit.partition, up_to=first)
-        unit.skip_to(min(there[0].offset, gap.got))
+        await self._skip_hole(min(there[0].offset, gap.got))
         return True
 
     async def look(self) -> None:
@@ -95,14 +93,26 @@ class Redelivery:
             self._nothing_at = delivered
         elif want == unit.next_offset and not self._busy:
             self._counters["lost"] += 1
-            self._go_back(want)
+            if there[0].offset > want:
+                await self._skip_hole(there[0].offset)
+            self._go_back(unit.next_offset)
 
     @property
     def _busy(self) -> bool:
-        return self._going_back is not None and not self._going_back.done()
+        going = self._going_back is not None and not self._going_back.done()
+        return going and self._unit.next_offset <= self._back_to
+
+    async def _skip_hole(self, offset: int) -> None:
+        """The log has nothing from what the Unit wants up to this offset."""
+        unit, want = self._unit, self._unit.next_offset
+        unit.skip_to(offset)
+        first, _ = await self._block(self._log.bounds, self._inbox, unit.partition)
+        if first > want:  # else markers of transactions: there was nothing to read
+            _log.error("records are gone unread", step=unit.step.name, partition=unit.partition, up_to=first)
 
     def _go_back(self, want: int) -> None:
-        unit = self._unit
+        self.cancel()
+        unit, self._back_to = self._unit, want
         _log.warning("delivery skipped records: going back", step=unit.step.name, at=want, partition=unit.partition)
         self._going_back = asyncio.create_task(self._keep_going_back(want))
 

@@ -98,9 +98,11 @@ class Topology:
         """Pause, let what is on its way pass, seek, resume: a seek alone is undone by records already fetched."""
         consumer, place = self.app.consumer, TP(self._settings.topic(topic), partition)
         consumer.pause_partitions({place})
-        await asyncio.sleep(_PAUSE_SECONDS)
-        await consumer.seek(place, offset)
-        consumer.resume_partitions({place})
+        try:
+            await asyncio.sleep(_PAUSE_SECONDS)
+            await consumer.seek(place, offset)
+        finally:  # also where this is cancelled: Faust keeps a pause when the partition comes back
+            consumer.resume_partitions({place})
 
     async def delivered(self, topic: str, partition: int) -> int:
         """What Faust has taken from its client; it may be in the agent's queue still, or dropped."""

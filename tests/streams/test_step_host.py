@@ -5,7 +5,16 @@ from __future__ import annotations
 import threading
 
 import pytest
-from kafka_rig import Members, be_agents_that_lose_ends, expected_totals, feed, make_toy_topics, totals_of, wait_until
+from kafka_rig import (
+    Members,
+    be_agents_that_lose_ends,
+    expected_totals,
+    feed,
+    feed_within_transaction,
+    make_toy_topics,
+    totals_of,
+    wait_until,
+)
 from topic_reading import read_all, unique
 
 from connectors.kafka_log import KafkaLog
@@ -40,6 +49,19 @@ def test_what_is_lost_of_a_topics_end_comes_all_the_same(kafka_settings, log, tm
     with Members.of(kafka_settings, tmp_path / "log") as members:
         member = members.start(program=be_agents_that_lose_ends)
         wait_until(lambda: told(log) == expected_totals(50), "all lines counted once")
+        assert member.is_alive(), "the member's watch took it for stalled"
+    assert "going back" in (tmp_path / "log").read_text()
+
+
+def test_what_is_lost_behind_the_marker_of_a_transaction_comes_all_the_same(kafka_settings, log, tmp_path):
+    """The offset that the step wants next is then that of the marker, which no consumer ever gets."""
+    feed(log, range(50))
+    feed_within_transaction(kafka_settings, range(50, 52))
+    with Members.of(kafka_settings, tmp_path / "log") as members:
+        member = members.start(program=be_agents_that_lose_ends)
+        wait_until(lambda: told(log) == expected_totals(52), "all lines up to the markers counted once")
+        feed(log, range(52, 60))
+        wait_until(lambda: told(log) == expected_totals(60), "all lines counted once")
         assert member.is_alive(), "the member's watch took it for stalled"
     assert "going back" in (tmp_path / "log").read_text()
 

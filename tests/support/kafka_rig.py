@@ -17,12 +17,13 @@ import aiokafka
 import structlog
 from aiokafka.consumer.fetcher import Fetcher
 from fork_server import fork_server
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaProducer
 from kafka_broker import make_topics
 from toy_pipeline import PARTITIONS, Split, Total, ask, batch
 
 from connectors.clock import WallClock
 from connectors.codec import decode_record
+from connectors.kafka_clients import producer_options
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_settings import KafkaSettings
 from connectors.ports import Record
@@ -30,7 +31,15 @@ from models.audit import AuditEntry
 from streams.roles import Plan, serve_agents
 from streams.step_host import Deployment
 
-__all__ = ["Members", "be_agents_that_lose_ends", "expected_totals", "feed", "make_toy_topics", "totals_of"]
+__all__ = [
+    "Members",
+    "be_agents_that_lose_ends",
+    "expected_totals",
+    "feed",
+    "feed_within_transaction",
+    "make_toy_topics",
+    "totals_of",
+]
 
 WAIT = 90.0
 _LATE_SECONDS = 0.02
@@ -150,6 +159,17 @@ class Members:
 
 def feed(log: KafkaLog, numbers: Sequence[int]) -> None:
     log.append([batch(number) for number in numbers], 0)
+
+
+def feed_within_transaction(settings: KafkaSettings, numbers: Sequence[int]) -> None:
+    """Behind what it writes stands the transaction's marker, an offset that nobody can read."""
+    producer = KafkaProducer(**producer_options(settings, "feeder"), transactional_id=f"{settings.prefix}feeder")
+    producer.init_transactions()
+    producer.begin_transaction()
+    for out in map(batch, numbers):
+        producer.send(settings.topic(out.topic), key=out.key.encode(), value=out.value, partition=out.partition)
+    producer.commit_transaction()
+    producer.close()
 
 
 def totals_of(records: Sequence[Record]) -> Counter[tuple[str, int]]:
