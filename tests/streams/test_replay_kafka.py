@@ -9,7 +9,8 @@ from cli_rig import run_cli
 from counts_rig import fifty_minutes
 from kafka import KafkaAdminClient
 from kafka_broker import make_topics
-from run_rig import records
+from kafka_twin import copy_to_kafka, write_config
+from run_rig import foreshock, records
 
 from connectors.codec import decode_record
 from connectors.data_folder import DataFolder
@@ -18,6 +19,7 @@ from connectors.kafka_states import KafkaStates
 from connectors.local_kafka_config import free_ports
 from connectors.ports import Checkpoint, Entry, UnitName
 from connectors.settings import read_settings
+from connectors.sqlite import SqliteStore
 from models.snapshot import BaselineRollback
 from streams.replay import Replay, progress_file
 from streams.replay_places import KafkaPlace
@@ -56,6 +58,26 @@ def test_both_hosts_write_the_same_generation_and_take_it_back_the_same_way(depl
     (last,) = log.read("counts", 0, 301, 9)
     assert decode_record(last).data == BaselineRollback(service="web", by="ada")
     assert list(config.parent.glob("state/replay-*")) == []
+
+
+def test_both_hosts_mine_the_lines_again_and_learn_the_same(kafka_settings, tmp_path):
+    file, folder = tmp_path / "web.log", tmp_path / "data"
+    at = [f"2026-05-04T10:{minute:02d}:{second:02d}Z" for minute in range(50) for second in range(0, 60, 4)]
+    file.write_text("".join(f"{time} INFO request {number} done\n" for number, time in enumerate(at)))
+    assert foreshock("run", "--once", "--input", file, "--data", folder).returncode == 0
+    make_topics(kafka_settings, 1)
+    store = SqliteStore(folder / "foreshock.db", read_only=True)
+    copy_to_kafka(store, kafka_settings, ["logs"])  # and no counts
+    store.close()
+    config = write_config(tmp_path / "foreshock.yaml", kafka_settings, 1, tmp_path / "state")
+    for place in (("--data", folder), ("--config", config)):
+        said = run_cli("replay", "--topic", "logs", "--json", *place)
+        assert said.code == 0, said.err
+        assert [(row["service"], row["minutes"] > 45) for row in said.rows] == [("web", True)]
+    log = KafkaLog(kafka_settings, "test")
+    (found,) = [(r.key, r.value) for r in log.read("counts", 0, 0, 9)]
+    log.close()
+    assert found == [(r.key, r.value) for r in records(folder, "counts")][-1]
 
 
 def begun(config: Path) -> Path:
