@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pty
+import re
 import signal
 import sys
 import threading
+from contextlib import suppress
 
 import pytest
 from cli_rig import run_cli
@@ -72,6 +75,44 @@ def test_interrupted_it_keeps_all_it_has_read_says_so_and_goes_on_there(folder, 
     said = run_cli("replay", "--data", folder, "--json")
     assert "going on" in said.err
     assert said.rows[0]["minutes"] == 48
+
+
+def on_a_terminal(arguments: list[str], terminal: int) -> None:
+    """`foreshock ARGUMENTS` in a process whose stderr is this terminal, in pages of 50 records."""
+    os.dup2(terminal, 2)
+    sys.stdout, sys.stderr = open(os.devnull, "w"), open(2, "w", closefd=False)  # noqa: SIM115
+    os.environ |= {"TERM": "xterm", "COLUMNS": "120"}
+    replay._PAGE = 50
+    sys.argv = ["foreshock", *arguments]
+    main()
+
+
+def test_on_a_terminal_a_bar_shows_how_much_is_done_and_how_long_it_will_take(folder):
+    ours, theirs = pty.openpty()
+    process = multiprocessing.get_context("fork").Process(
+        target=on_a_terminal, args=(["replay", "--data", str(folder)], theirs)
+    )
+    process.start()
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # how a terminal says that nobody writes there any more
+        while piece := os.read(ours, 65_536):
+            shown += piece
+    process.join()
+    os.close(ours)
+    assert process.exitcode == 0, shown
+    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).split("replaying")[-1]
+    assert re.search(r"━+ +100% +300/300 +0:00:00 +[0-9,]+ lines", last), last
+
+
+def test_without_a_terminal_lines_tell_the_same(monkeypatch):
+    said, now = [], iter((10.0, 12.0, 16.0, 17.0, 18.0))
+    monkeypatch.setattr(replay_telling, "note", said.append)
+    monkeypatch.setattr(replay_telling.time, "monotonic", lambda: next(now))
+    tell = replay_telling._Lines()
+    for done in (100, 200, 250, 400):  # at 12, 16, 17 and 18 s; a line each five seconds, and one at the end
+        tell(Progress(done, 400, 10 * done))
+    assert said == ["200 of 400 records, 2,000 lines, about 12 s left", "400 of 400 records, 4,000 lines"]
 
 
 def test_an_interrupted_dry_run_leaves_nothing(folder, tmp_path):
