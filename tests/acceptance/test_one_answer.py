@@ -16,6 +16,7 @@ from role_rig import Roles, feed_paced, wait_until
 from topic_reading import read_all
 
 from connectors.clock import PacedClock
+from connectors.codec import decode
 from connectors.kafka_log import KafkaLog
 from models.topics import INSPECTED
 from streams.catalog import publish_catalog
@@ -24,22 +25,30 @@ from streams.inspector import inspect
 FAULTS = "pool_leak@00:40,instance_terminated@00:50"
 LONG_FAULTS = "pool_leak@01:00,instance_terminated@01:25,bad_deploy@01:40"
 ROLES = ("mine", "detect", "respond")
+SERVICES = 20
 SPEED = 60.0
 SOON = 8_000
 
 
 @pytest.fixture(scope="module")
 def short(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("input")
-    batch = one_input(folder, 1, FAULTS)
-    return batch, embedded_answers(folder / "embedded", batch)
+    return given_and_told(tmp_path_factory.mktemp("input"), 1, FAULTS)
 
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("input")
-    batch = one_input(folder, 2, LONG_FAULTS)
-    return batch, embedded_answers(folder / "embedded", batch)
+    return given_and_told(tmp_path_factory.mktemp("input"), 2, LONG_FAULTS)
+
+
+def given_and_told(folder, hours, faults):
+    """The input, of twenty services; and what the embedded host says of it, which must be something."""
+    batch = one_input(folder, hours, faults)
+    decoded = [decode(out.value).data for out in batch if out.topic == "logs"]
+    assert len({name for data in decoded for name in data.services}) == SERVICES
+    expected = embedded_answers(folder / "embedded", batch)
+    assert len(expected.closed) > 10
+    assert expected.incidents
+    return batch, expected
 
 
 class Run:
@@ -83,6 +92,7 @@ def test_two_workers_one_of_them_killed_tell_what_the_embedded_host_tells(tmp_pa
         wait_until(lambda: run.answers().closed == expected.closed, roles.said)
         wait_until(run.case_is_said_once, roles.said)
         assert [roles.stop(process) for process in list(roles.running)] == [0]
+    assert run.answers().closed == expected.closed
     assert run.misplaced() == []
     assert run.log.ends("dead-letters") == dict.fromkeys(range(PARTITIONS), 0)
 
@@ -99,6 +109,8 @@ def test_twenty_services_are_told_of_alike_by_any_number_of_workers(tmp_path, ka
         run.feed()
         wait_until(lambda: run.answers() == expected, roles.said)
         wait_until(run.case_is_said_once, roles.said)
+        assert [roles.stop(process) for process in list(roles.running)] == [0] * workers, roles.said()
+    assert run.answers() == expected
 
 
 @pytest.mark.chaos
@@ -120,3 +132,5 @@ def test_memories_make_no_difference(tmp_path, kafka_settings, long, workers):
         feed_paced(run.log, batch[half:], None)
         wait_until(lambda: run.answers().closed == expected.closed, roles.said)
         wait_until(run.case_is_said_once, roles.said)
+        assert [roles.stop(process) for process in list(roles.running)] == [0] * workers, roles.said()
+    assert run.answers().closed == expected.closed
