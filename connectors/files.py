@@ -18,17 +18,29 @@ from connectors.cursor import HEAD_BYTES, Cursor, fingerprint
 from connectors.tail import Found
 from models.errors import ConfigError
 
-__all__ = ["FileTail", "check_file", "rotated_from", "rotated_siblings", "source_id_of"]
+__all__ = ["FileTail", "check_file", "rotated_from", "rotated_siblings", "source_id_of", "text_of"]
 
 _NUMBERED = re.compile(r"\.(\d{1,4})")
 _DATED = re.compile(r"[.-](\d{4}-?\d\d-?\d\d(?:[T_-]?\d\d[\d:]*)?)")
 _SUFFIX = re.compile(rf"(.+?)(?:{_NUMBERED.pattern}|{_DATED.pattern})")
 _MOST_LEFT = 16
+_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 
 def source_id_of(path: str) -> str:
     """The source's name in the log: the absolute path, symbolic links kept (a link may be what rotates)."""
-    return f"file:{os.path.abspath(path)}"
+    return f"file:{text_of(os.path.abspath(path))}"
+
+
+def text_of(path: str) -> str:
+    """A path as text that can be written: bytes of it that are no UTF-8 stand as `\\xff`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _too_many_files(path: str) -> ConfigError:
+    """For a file that there is no descriptor left for."""
+    advice = "Raise the hard limit (ulimit -Hn 65536, or LimitNOFILE= of a systemd unit)"
+    return ConfigError("too many open files", file=path, advice=advice)
 
 
 def check_file(path: str, followed_before: bool) -> None:
@@ -49,7 +61,11 @@ def check_file(path: str, followed_before: bool) -> None:
                 file=path,
                 advice="Check the path; a pattern, as '/var/log/shop/*.log', waits for files",
             ) from None
-    except PermissionError:
+    except OSError as error:
+        if error.errno in _NO_DESCRIPTORS:
+            raise _too_many_files(path) from error
+        if not isinstance(error, PermissionError):
+            raise
         raise ConfigError(
             "this input may not be read",
             file=path,
@@ -191,10 +207,8 @@ class FileTail:
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                raise ConfigError(
-                    "too many open files", file=path, advice="Raise the limit: ulimit -n 65536"
-                ) from error
+            if error.errno in _NO_DESCRIPTORS:
+                raise _too_many_files(path) from error
             return
         if self.inode:
             self.generation += 1
@@ -204,7 +218,9 @@ class FileTail:
         self._head = b""
 
     def _resume(self, cursor: Cursor) -> None:
-        for path in (self.path, *reversed(rotated_siblings(self.path))):
+        found = (self.path, *reversed(rotated_siblings(self.path)))
+        # That very file first: logs that all begin with the same long header are told apart by nothing else.
+        for path in sorted(found, key=lambda path: _inode(path) != cursor.inode):
             if self._fits(path, cursor):
                 self._open(path)
                 self.position = cursor.offset
@@ -218,10 +234,12 @@ class FileTail:
 
     def _fits(self, path: str, cursor: Cursor) -> bool:
         """Is this the file that the cursor was in: the same first bytes, and long enough?"""
+        if not _inode(path):
+            return False  # to open a named pipe would wait for its writer
         try:
             with open(path, "rb") as file:
                 status = os.fstat(file.fileno())
-                if status.st_size < cursor.offset or not stat.S_ISREG(status.st_mode):
+                if status.st_size < cursor.offset:
                     return False
                 if not cursor.offset:
                     return status.st_ino == cursor.inode
@@ -238,7 +256,7 @@ class FileTail:
 
     def _copy_of(self, head: bytes, size: int) -> str | None:
         """The newest sibling that begins with `head` and is longer than what was read."""
-        for path in reversed(rotated_siblings(self.path)):
+        for path in filter(_inode, reversed(rotated_siblings(self.path))):
             try:
                 with open(path, "rb") as file:
                     if head and os.fstat(file.fileno()).st_size > size and file.read(len(head)) == head:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 __all__ = ["expand", "is_pattern", "matching"]
 
@@ -19,9 +19,24 @@ def is_pattern(path: str) -> bool:
 
 def matching(pattern: str) -> list[str]:
     """The absolute paths of the regular files that match now, in order; names that begin with a dot only where the
-    pattern's do. Symbolic links are followed, and keep their names.
+    pattern's do. Symbolic links are followed, and keep their names; but `**` goes into no folder by a link, which may
+    lead back to where it stands.
     """
-    return sorted(path for path in glob.glob(os.path.abspath(pattern), recursive=True) if os.path.isfile(path))
+    return sorted({path for path in _matches(os.path.abspath(pattern)) if os.path.isfile(path)})
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    """What `glob` with `recursive` finds, but for links to folders: two that lead back keep it busy for ever."""
+    parts = pattern.split(os.sep)
+    if "**" not in parts:
+        yield from glob.iglob(pattern)
+        return
+    at = parts.index("**")
+    behind = os.sep.join(parts[at + 1 :]) or "*"
+    for top in glob.iglob(os.sep.join(parts[:at]) + os.sep):
+        for folder, inner, _ in os.walk(top):
+            inner[:] = [name for name in inner if not name.startswith(".")]
+            yield from _matches(os.path.join(glob.escape(folder), behind))
 
 
 def expand(paths: Iterable[str], known: Iterable[str] = ()) -> list[str]:

@@ -2,14 +2,15 @@
 
 An input `kafka:TOPIC` (on the deployment's cluster; the prefix is not put before it) or `kafka://host:port/TOPIC` (on
 another one, without a login). A partition is read without a group from its beginning; the log remembers how far. The
-cursor's offset is `offset of the record * 2^20 + lines of it that were given`: a record may hold many lines.
+cursor's offset is `offset of the record * 2^20 + lines of it that were given`: a record may hold many lines; its
+generation counts how often the topic was found to be made anew, which is then read from its beginning.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from connectors.kafka_clients import consumer_options
 from connectors.kafka_errors import advising, missing_topic
 from connectors.kafka_settings import KafkaSettings
 from connectors.tail import Found
-from models.errors import ConfigError
+from models.errors import BrokerError, ConfigError
 from models.shipped_record import read_shipped
 from models.timestamp import Zone
 
@@ -71,6 +72,12 @@ class KafkaTopic:
             first = self._consumer.beginning_offsets([place])[place]
             self._consumer.seek(place, max(offset, first))
 
+    def end(self, partition: int) -> int:
+        """The offset of the next record to come."""
+        place = TopicPartition(self.topic, partition)
+        with advising(self.settings, f"read {self.topic}"):
+            return int(self._consumer.end_offsets([place])[place])
+
     def take(self, partition: int) -> list[Any]:
         """What has come of this partition. Never waits."""
         waiting = self._waiting[partition]
@@ -105,11 +112,11 @@ class PartitionTail:
     """One partition, as a Feed sees it: it has no bytes and no files, only a place."""
 
     inode = 0
-    generation = 0
     head = b""
 
-    def __init__(self, topic: KafkaTopic, partition: int, source_id: str, position: int) -> None:
+    def __init__(self, topic: KafkaTopic, partition: int, source_id: str, position: int, generation: int = 0) -> None:
         self.topic, self.partition, self.source_id, self.position = topic, partition, source_id, position
+        self.generation = generation
         self.modified_at = 0
         topic.seek(partition, position // _ROWS)
 
@@ -129,9 +136,13 @@ class PartitionTail:
         return self.topic.over(self.partition)
 
     def rows(self) -> list[_Row]:
-        """The lines that have come, behind `position`, which moves on."""
+        """The lines that have come, behind `position`, which moves on. Raises BrokerError where offsets go back."""
         found = []
         for record in self.topic.take(self.partition):
+            if record.offset < self.position // _ROWS:
+                raise BrokerError(
+                    f"{self.topic.topic!r} was deleted and made anew. Start again: it is then read from 0."
+                )
             lines = read_shipped(record.value or b"", record.timestamp)[: _ROWS - 1]
             for number, line in enumerate(lines, 1):
                 after = record.offset * _ROWS + number if number < len(lines) else (record.offset + 1) * _ROWS
@@ -179,11 +190,17 @@ def topic_source_ids(name: str, settings: KafkaSettings) -> list[str]:
 
 
 def open_topic(
-    topic: KafkaTopic, partition: int, source_id: str, about: tuple[str, Zone], resume: Cursor | None
+    topic: KafkaTopic, partition: int, source_id: str, about: tuple[str, Zone], known: Sequence[Cursor]
 ) -> Feed:
-    """The feed of one partition, where `resume` left off. `about`: its lines' service ("": the topic), their zone."""
+    """The feed of one partition, where the first of `known` left off; from the beginning where the topic ends before
+    the furthest of them: it was made anew. `about`: its lines' service ("": the topic), their zone.
+    """
     service, zone = about
-    tail = PartitionTail(topic, partition, source_id, 0 if resume is None else resume.offset)
+    resume = known[0] if known else Cursor()
+    furthest = max(known, key=lambda cursor: (cursor.generation, cursor.offset), default=resume)
+    generation = furthest.generation + (furthest.offset > topic.end(partition) * _ROWS)
+    position = resume.offset if resume.generation == generation else 0
+    tail = PartitionTail(topic, partition, source_id, position, generation)
     return KafkaFeed(tail, service or topic.topic, zone, resume)
 
 

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from connectors.cursor import Cursor
 from connectors.feed import Feed
-from connectors.files import FileTail, check_file, rotated_from, rotated_siblings, source_id_of
+from connectors.files import FileTail, check_file, rotated_from, rotated_siblings, source_id_of, text_of
 from connectors.globs import expand, is_pattern, matching
 from connectors.inputs import Changes, InputOptions, LineSource
 from connectors.stdin import STDIN, PipeTail
@@ -110,6 +110,7 @@ def service_of(path: str, pattern: str = "") -> str:
     a regular expression whose group `service`, or else the first, is the name; without one, or where it does not match,
     the file's stem.
     """
+    path = text_of(path)
     if pattern and (match := _compile(pattern).search(os.path.abspath(path))) is not None:
         found = match["service"] if "service" in match.re.groupindex else match[1]
         if found:
@@ -305,7 +306,7 @@ def _open_partitions(
             known = options.given.cursors(source_id)
         else:
             known = [cursors[source_id]] if source_id in cursors else []
-        feeds.append(open_topic(topic, partition, source_id, about, known[0] if known else None))
+        feeds.append(open_topic(topic, partition, source_id, about, known))
     return feeds
 
 

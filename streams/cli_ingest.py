@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from connectors.client_logging import log_clients_seldom
+from connectors.file_limit import open_as_many_as_allowed
 from connectors.kafka_settings import kafka_options
 from connectors.settings import Configuration, read_settings
 from models.errors import ConfigError
@@ -69,6 +70,7 @@ def run_ingest(configuration: Configuration, options: IngestOptions | None = Non
             "a simulated world is no input of ingest", key="inputs", advice="Use foreshock demo --kafka, or give files."
         )
     log_clients_seldom()
+    open_as_many_as_allowed()
     with stopping() as stop, Ingest(configuration, options, note) as role:
         servers = ", ".join(configuration.settings.kafka.bootstrap_servers)
         note(f"foreshock: reading {', '.join(item.path for item in inputs)} into {servers} as {options.name}")

@@ -220,3 +220,30 @@ def test_a_cursor_survives_being_text() -> None:
     for text in ("", "1:2", "a:b:c:d:e:f:g", "sim/3"):
         with pytest.raises(ValueError):
             Cursor.parse(text)
+
+
+def test_after_a_rotation_while_down_the_same_long_header_does_not_make_the_new_file_the_old_one(path: Path) -> None:
+    header = f"line 0 {'.' * 300}\n"
+    path.write_text(header + numbers(1, 20))
+    following = Following(path)
+    following.read()
+    following.kill()
+    with path.open("a") as file:
+        file.write(numbers(20, 25))
+    path.rename(path.with_name("app.log.1"))
+    path.write_text(header + numbers(25, 60))
+    following.restart()
+    assert read_numbers(following.read()) == [*range(25), 0, *range(25, 60)]
+
+
+@pytest.mark.timeout(20)
+def test_a_named_pipe_among_the_rotated_files_is_not_waited_for(path: Path) -> None:
+    path.write_text(numbers(0, 20))
+    following = Following(path)
+    following.read()
+    following.kill()
+    path.rename(path.with_name("app.log.2"))
+    os.mkfifo(path.with_name("app.log.1"))
+    path.write_text(numbers(20, 25))
+    following.restart()
+    assert read_numbers(following.read()) == list(range(25))

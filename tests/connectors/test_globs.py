@@ -11,6 +11,7 @@ import pytest
 from connectors import opening
 from connectors.codec import decode
 from connectors.files import check_file
+from connectors.globs import matching
 from connectors.inputs import InputOptions, LineSource
 from connectors.opening import NamedInput, matches_of, open_all, source_ids
 from models.errors import ConfigError
@@ -184,3 +185,28 @@ def test_a_file_gone_for_a_minute_is_let_go_and_goes_on_where_it_was_when_it_com
     with log.open("a") as file:
         file.write("two\n")
     assert following.read() == {"a": ["one", "two"], "b": ["b"]}
+
+
+def test_two_stars_go_into_no_folder_by_a_link_that_may_lead_back_to_where_it_stands(tmp_path: Path) -> None:
+    for name in ("x.log", "deep/er/x.log", ".hidden/x.log"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("back", "deep/again"):
+        (tmp_path / name).symlink_to(tmp_path)
+    everywhere = [f"{tmp_path}/deep/er/x.log", f"{tmp_path}/x.log"]
+    assert matching(f"{tmp_path}/**/x.log") == matching(f"{tmp_path}/**") == matching(f"{tmp_path}/**/**/x.log")
+    assert matching(f"{tmp_path}/**/x.log") == everywhere
+    assert matching(f"{tmp_path}/d*/**/e*/x.log") == everywhere[:1]
+    assert matching(f"{tmp_path}/back/x.log") == [f"{tmp_path}/back/x.log"], "a link that is named is followed"
+
+
+def test_a_name_that_is_no_text_is_read_and_its_source_is_named_by_its_bytes(tmp_path: Path) -> None:
+    with open(os.fsencode(tmp_path) + b"/b\xff.log", "wb") as file:
+        file.write(b"one\n")
+    following = Following(tmp_path / "*.log")
+    assert following.read() == {"b\\xff": ["one"]}
+    assert (
+        list(following.cursors) == [f"file:{tmp_path}/b\\xff.log"] == source_ids([f"{tmp_path}/*.log"], InputOptions())
+    )
+    following.restart()
+    assert following.read() == {"b\\xff": ["one"]}

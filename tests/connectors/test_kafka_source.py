@@ -11,12 +11,15 @@ from kafka import KafkaProducer
 from kafka_broker import make_topics
 
 from connectors.codec import decode
+from connectors.cursor import Cursor
 from connectors.inputs import InputOptions, LineSource
 from connectors.kafka_settings import KafkaSettings
 from connectors.opening import open_inputs, source_ids
 from connectors.ports import Outbound
 from connectors.progress import Progress
 from models.errors import BrokerError, ConfigError
+from models.log import SourceRange
+from models.topics import partition_of
 
 
 def put(settings: KafkaSettings, values: Sequence[bytes | None], partition: int = 0) -> str:
@@ -79,6 +82,36 @@ def test_a_record_that_was_given_in_part_goes_on_where_it_stopped(kafka_settings
             given.note(0, decode(out.value).data.sources)
         rest = drain(open_inputs([name], InputOptions(once=True, kafka=kafka_settings, given=given)))
         assert [text for _, text in lines([*found[:count], *rest])] == whole
+
+
+def test_a_topic_made_anew_since_is_read_from_its_beginning(kafka_settings: KafkaSettings) -> None:
+    make_topics(kafka_settings, 1, ["logs"])
+    name = put(kafka_settings, [b"one", b"two"])
+    beyond = {f"{name}/0": str(Cursor(offset=500 << 20))}
+    source = open_inputs([name], InputOptions(once=True, kafka=kafka_settings), resume=beyond)
+    assert [text for _, text in lines(drain(source))] == ["one", "two"]
+    assert Cursor.parse(source.cursors[f"{name}/0"])[:3] == (1, 0, 2 << 20), "further than before, for whoever compares"
+    put(kafka_settings, [b"three"])
+    again = open_inputs([name], InputOptions(once=True, kafka=kafka_settings), resume=source.cursors)
+    assert [text for _, text in lines(drain(again))] == ["three"]
+    given = Progress(2)  # one partition of ours has all of the old topic and some of the new, the other nothing yet
+    cursor = str(Cursor(1, offset=1 << 20))
+    given.note(0, [SourceRange(source_id=f"{name}/0", cursor_from=cursor, cursor_to=cursor, covered_until=0)])
+    given.note(1, [SourceRange(source_id=f"{name}/0", cursor_from="", cursor_to=beyond[f"{name}/0"], covered_until=0)])
+    rest = open_inputs([name], InputOptions(partitions=2, once=True, kafka=kafka_settings, given=given), service="a")
+    home = partition_of("a", 2)
+    assert [text for _, text in lines(drain(rest))] == ["one", "two", "three"][1 - home :]
+
+
+def test_a_topic_made_anew_while_it_is_read_ends_the_reading_with_advice(kafka_settings: KafkaSettings) -> None:
+    make_topics(kafka_settings, 1, ["logs"])
+    source = open_inputs([put(kafka_settings, [b"one"])], InputOptions(kafka=kafka_settings))
+    (feed,) = source.feeds
+    feed.tail.position = 5 << 20
+    with pytest.raises(BrokerError, match="was deleted and made anew"):
+        while True:
+            source.poll(0)
+    source.close()
 
 
 def test_what_is_no_text_is_a_dead_letter_with_its_place_and_nothing_is_blank(kafka_settings: KafkaSettings) -> None:
