@@ -258,14 +258,20 @@ class KafkaSender:
             self._heard = time.monotonic()
         self._unacknowledged[number] = item
         self._letters += out.topic != _LOGS
-        with advising(self._settings, f"append to {out.topic}"):
-            future = self._producer.send(
-                self._settings.topic(out.topic),
-                value=out.value,
-                key=out.key.encode(),
-                partition=partition,
-                headers=kafka_headers(out.value, self._clock.now() if self._clock else None),
-            )
+        try:
+            with advising(self._settings, f"append to {out.topic}"):
+                future = self._producer.send(
+                    self._settings.topic(out.topic),
+                    value=out.value,
+                    key=out.key.encode(),
+                    partition=partition,
+                    headers=kafka_headers(out.value, self._clock.now() if self._clock else None),
+                )
+        except ValueError as error:  # kafka-python's word for a partition that is not there
+            raise BrokerError(
+                f"{self._settings.topic(out.topic)!r} has no partition {partition} any more: it was made anew with "
+                "fewer. Start again."
+            ) from error
         future.add_callback(self._acknowledge, number)
         future.add_errback(self._fail)
 

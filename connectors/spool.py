@@ -62,15 +62,22 @@ class _Segment:
 
 class Spool:
     """Holds at most `limit` bytes. `cut` counts bytes that were no whole records when it was opened, `refused` messages
-    that the disk had no room for. Raises OSError where the folder cannot be used.
+    that the disk had no room for. Raises DataFolderError where the folder or a segment cannot be used.
     """
 
     def __init__(self, folder: Path, limit: int, segment_bytes: int = SEGMENT_BYTES) -> None:
         self._folder, self._limit, self._segment_bytes = folder, limit, segment_bytes
         self.cut = self.refused = 0
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._segments: deque[_Segment] = deque()
-        self._recover()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._recover()
+        except OSError as error:
+            self.close()
+            raise DataFolderError(
+                f"{error.filename or folder} cannot be used as the spool ({error.strerror}). Run as the user to whom "
+                "it belongs, or move it away: what it holds is then not sent, only files are read again."
+            ) from error
 
     @property
     def bytes(self) -> int:
@@ -171,7 +178,7 @@ class Spool:
         """Read every record; behind the first that is not whole, nothing is in order any more, so all of it goes."""
         torn = False
         before = None
-        for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
+        for path in sorted(self._folder.glob(f"{'[0-9]' * 10}{_SUFFIX}")):
             segment = _Segment(path, int(path.stem))
             length = os.fstat(segment.fd).st_size
             torn = torn or (before is not None and segment.number != before + 1)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Final
 
@@ -30,6 +31,7 @@ from connectors.ports import Clock, Outbound
 from connectors.progress import Progress
 from connectors.settings import Configuration
 from connectors.spool import Spool
+from models.errors import DataFolderError
 
 __all__ = ["Ingest", "IngestOptions"]
 
@@ -200,6 +202,8 @@ class Ingest:
         def needless(out: Outbound) -> bool:
             if out.topic != "logs" or out.partition is None:
                 return False
+            if out.partition >= given.partitions:
+                raise _foreign_spool(self.folder / "spool", out.partition, given.partitions)
             ranges = ranges_of(out.value)
             if logged.has(out.partition, ranges):
                 return True
@@ -224,6 +228,14 @@ class Ingest:
         )
         with suppress(OSError):
             write_hint(self.folder / _HINT, self._hint)
+
+
+def _foreign_spool(folder: Path, partition: int, partitions: int) -> DataFolderError:
+    return DataFolderError(
+        f"{folder} holds lines for logs/{partition}, but `logs` has {partitions} partitions: it was filled for another "
+        "log. Start once with that one's kafka.prefix, and they are sent; or move the folder away: files are then read "
+        "again, what came by a pipe is lost."
+    )
 
 
 def _input_options(configuration: Configuration, options: IngestOptions) -> InputOptions:

@@ -10,6 +10,7 @@ import pytest
 
 from connectors.ports import Outbound
 from connectors.spool import Spool
+from models.errors import DataFolderError
 
 SMALL = 400
 
@@ -144,3 +145,15 @@ def test_on_a_full_disk_a_batch_is_kept_whole_or_not_at_all(tmp_path: Path) -> N
     assert spool.refused == 8
     assert spool.append([message(1)])
     assert taken(Spool(tmp_path, 1 << 20)) == [0, 1]
+
+
+def test_what_cannot_be_used_is_named_and_what_is_no_segment_is_let_be(tmp_path: Path) -> None:
+    (tmp_path / "notes.spool").write_text("mine")
+    Spool(tmp_path, 1 << 20).append([message(1)])
+    assert taken(Spool(tmp_path, 1 << 20)) == [1]
+    assert (tmp_path / "notes.spool").read_text() == "mine"
+    (tmp_path / "0000000001.spool").mkdir()
+    with pytest.raises(DataFolderError, match=r"0000000001\.spool cannot be used as the spool"):
+        Spool(tmp_path, 1 << 20)
+    with pytest.raises(DataFolderError, match=r"notes\.spool cannot be used as the spool"):
+        Spool(tmp_path / "notes.spool", 1 << 20)
