@@ -73,7 +73,8 @@ class Review(Contract):
 class Control(Contract):
     """A person's hand on the switch: pause, resume, change mode, silence. `scope` is an application, or "*" for all.
 
-    `until` (ms) ends a pause or a silence; 0 means until further notice. Signed.
+    `until` (ms) ends a pause or a silence, and is when a resume must be in the log, which nobody can then write again
+    to end a later pause; 0 means until further notice. Signed.
     """
 
     TYPE: ClassVar[str] = "control"

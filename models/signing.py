@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from models.command import Command
-from models.errors import ConfigError, SignatureError
+from models.errors import ConfigError, ContractError, SignatureError
 from models.signal import Control, Review
 
-__all__ = ["MIN_SECRET_BYTES", "KeyRing", "Signed", "canonical_bytes", "sign", "verify"]
+__all__ = ["MIN_SECRET_BYTES", "KeyRing", "Signed", "canonical_bytes", "sign", "verify", "verify_control"]
 
 Signed = Command | Review | Control
 S = TypeVar("S", Command, Review, Control)
@@ -70,6 +70,16 @@ def verify(contract: Signed, ring: KeyRing) -> None:
         raise SignatureError("unknown signing key", f"{contract.TYPE} names key {contract.key_id!r}: {known}")
     if not hmac.compare_digest(_mac(secret, contract), contract.signature):
         raise SignatureError("bad signature", f"{contract.TYPE} was changed after key {contract.key_id!r} signed it")
+
+
+def verify_control(control: Control, ring: KeyRing, logged_at: int) -> None:
+    """As `verify`; and raises ContractError (`stale`) for a resume that came into the log after its time: whoever has
+    read one could write it again.
+    """
+    verify(control, ring)
+    if control.kind == "resume" and 0 < control.until < logged_at:
+        late = (logged_at - control.until) / 1_000
+        raise ContractError("stale", f"a resume that came {late:.0f} s after its time; give `foreshock resume` again")
 
 
 def _mac(secret: bytes, contract: Signed) -> str:

@@ -19,7 +19,7 @@ from models.command import Command, JournalEntry, Outcome
 from models.errors import ContractError
 from models.event import Event
 from models.signal import Control, EffectAnswered, Tick
-from models.signing import KeyRing, verify
+from models.signing import KeyRing, verify, verify_control
 from models.workflow import TargetState, next_wake
 from models.workflow_run import receive, take_answer, wake
 from models.workflow_turn import Moves, World
@@ -68,7 +68,7 @@ class ActStep:
             case EffectAnswered() | Tick():
                 return shared, (Part(event.key, event),)
             case Control():
-                verify(data, self._keys)
+                verify_control(data, self._keys, event.logged_at)
                 _switch(shared, data)
             case Catalog():
                 shared.catalog = data

@@ -15,7 +15,7 @@ from models.errors import ContractError
 from models.event import Event
 from models.nesting import MAX_DEPTH, too_deep
 from models.signal import Control, InfraEvent, Review
-from models.signing import KeyRing, verify
+from models.signing import KeyRing, verify, verify_control
 from streams.alert import tell
 from streams.casework import Work
 from streams.decide import check_review, decide, decide_wish
@@ -53,7 +53,8 @@ class CaseStep:
     def admit(self, shared: CaseShared, event: Event[Any]) -> tuple[CaseShared, Sequence[Part]]:
         """Keep catalogs and controls for all cases; everything else belongs to its application's case.
 
-        Raises SignatureError for an unverifiable control or review, ContractError for an impossible time.
+        Raises SignatureError for an unverifiable control or review, ContractError for a stale resume or an impossible
+        time.
         """
         data = event.data
         if not 0 <= event.at <= _LAST_TIME:
@@ -62,7 +63,7 @@ class CaseStep:
             shared.catalog = data
             return shared, ()
         if isinstance(data, Control):
-            verify(data, self._keys)
+            verify_control(data, self._keys, event.logged_at)
             return shared, _control(shared, event, data)
         if isinstance(data, Review):
             verify(data, self._keys)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import typer
 
@@ -32,6 +32,9 @@ __all__ = [
     "Answer", "ProposalError", "Switch", "answer_proposal", "list_proposals", "parse_until", "pause", "resume",
     "show_proposal",
 ]  # fmt: skip
+
+_RESUME_MS: Final = 600_000
+"""A machine's clock may be wrong by less; as long as a command may be under way."""
 
 
 class ProposalError(ForeshockError):
@@ -136,9 +139,9 @@ def pause(where: Where, switch: Switch, *, as_json: bool) -> None:
 
 
 def resume(where: Where, switch: Switch, *, as_json: bool) -> None:
-    """Append a signed resume likewise."""
+    """Append a signed resume likewise. It counts if it is in the log within ten minutes."""
     with opened(where, append=True) as log:
-        _append_control(log, _control("resume", switch, 0), as_json)
+        _append_control(log, _control("resume", switch, log.now() + _RESUME_MS), as_json)
 
 
 def parse_until(text: str, now: int) -> int:

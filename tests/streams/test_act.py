@@ -16,6 +16,7 @@ from workflow_rig import RESTART, RUN, T0, command, runbook, switch_step
 from connectors.codec import decode, encode
 from connectors.ports import Checkpoint, Entry, Outbound, Record
 from models.anomaly import Kind, SeriesHealth, ServiceHealth
+from models.audit import DeadLetter
 from models.catalog import Application, Catalog, Target
 from models.command import Command, JournalEntry, Outcome
 from models.event import Contract, Event
@@ -332,6 +333,21 @@ def test_a_paused_application_is_refused_until_everything_is_resumed() -> None:
     (refused,) = host.of(Outcome)
     assert (refused.command_id, refused.reason) == ("c1", "paused by a person")
     assert host.running
+
+
+def test_a_resume_written_again_after_its_time_by_whoever_has_read_it_does_not_end_a_later_pause() -> None:
+    host = Host()
+    resume = event(sign(Control(kind="resume", by="me", until=T0 + 600_000), KEYS), "*", T0, "resume")
+    host.append(event(sign(Control(kind="pause", by="me"), KEYS), "*", T0, "pause"))
+    host.append(resume)
+    host.append(order(host, "c1"))
+    assert host.of(Outcome) == []
+    host.append(event(sign(Control(kind="pause", by="me"), KEYS), "*", T0, "pause again"))
+    host.now = T0 + 600_001
+    host.append(replace(resume, id="copied"))
+    host.append(order(host, "c2"))
+    assert [letter.data.reason for letter in host.out.values() if isinstance(letter.data, DeadLetter)] == ["stale"]
+    assert host.of(Outcome)[-1].reason == "paused by a person"
 
 
 def test_before_any_catalog_every_command_is_refused_with_a_reason() -> None:

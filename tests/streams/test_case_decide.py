@@ -239,6 +239,16 @@ def test_an_unsigned_control_is_a_dead_letter():
     assert len(rig.of(Command)) == 1
 
 
+def test_a_resume_written_again_after_its_time_does_not_end_a_later_pause():
+    rig = CaseRig()
+    rig.control("pause")
+    rig.now = T0 + 600_001
+    rig.control("resume", until=T0 + 600_000)
+    assert rig.last(DeadLetter).reason == "stale"
+    rig.say(anomaly(), at=rig.now)
+    assert rig.of(Command) == []
+
+
 def test_evidence_older_than_ten_minutes_is_not_acted_on():
     rig = CaseRig()
     rig.now = T0 + 700_000
