@@ -80,6 +80,9 @@ def read_yaml(path: Path) -> list[YamlDocument]:
         raise ConfigError(
             f"not valid YAML: {what}", file=str(path), line=mark.line + 1 if mark else 0, advice=advice
         ) from error
+    except RecursionError as error:
+        advice = "Close every bracket that is opened; nothing here needs more than ten levels."
+        raise ConfigError("nested too deeply", file=str(path), line=start, advice=advice) from error
     except (yaml.YAMLError, ValueError) as error:
         advice = "Write plain text, numbers, lists and keys."
         raise ConfigError(f"not valid YAML: {error}", file=str(path), line=start, advice=advice) from error

@@ -76,7 +76,8 @@ def up(given: Options) -> None:
         for change in changes:
             _line(console, "topics", clean(change))
         made = any(change.endswith(" made") for change in changes)
-        for remark in deployment.remarks(configuration, roles, workers, simulated=bool(given.simulate), made=made):
+        meant = bool(given.simulate or given.roles)
+        for remark in deployment.remarks(configuration, roles, workers, without_ingest=meant, made=made):
             _line(console, "note", clean(remark))
         programs = _programs(configuration, roles, workers, given.simulate)
         published = deployment.publish(configuration, _catalog(configuration, given.simulate))

@@ -6,7 +6,6 @@ In: a log. Out: Letters, and Replays that say what would be appended, or why it 
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -125,7 +124,7 @@ def raw_bytes(letter: DeadLetter) -> bytes:
     """What is kept of the original: all of it, or its beginning. What is no base64 stays as it is."""
     try:
         return base64.b64decode(letter.raw, validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error, too
         return letter.raw.encode("utf-8", "replace")
 
 

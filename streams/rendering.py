@@ -7,7 +7,6 @@ secret is shown. Colours follow the terminal and NO_COLOR (https://no-color.org)
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import sys
 import unicodedata
@@ -115,7 +114,7 @@ def raw_text(encoded: str) -> str:
     """What a dead letter's `raw` (base64) holds, as text; what is no base64 stays as it is."""
     try:
         return base64.b64decode(encoded, validate=True).decode("utf-8", "replace")
-    except binascii.Error:
+    except ValueError:  # binascii.Error, too
         return encoded
 
 

@@ -99,16 +99,18 @@ class Replay:
         """
         try:
             raw = orjson.loads(file.read_bytes())
+            if raw["format"] != _FORMAT:
+                raise ReplayError(f"{file} is of another version of Foreshock. Begin anew with --restart.")
+            replay = cls(log, Plan.model_validate(raw["plan"]), file if keep else None, resumed=True)
+            for place in raw["partitions"]:
+                replay._next[place["partition"]] = place["next"]
+                replay._trainers[place["partition"]].load(place["trainer"])
         except FileNotFoundError:
             return None
-        except orjson.JSONDecodeError as error:
-            raise ReplayError(f"{file} is no progress of a replay ({error}). Begin anew with --restart.") from error
-        if raw.get("format") != _FORMAT:
-            raise ReplayError(f"{file} is of another version of Foreshock. Begin anew with --restart.")
-        replay = cls(log, Plan.model_validate(raw["plan"]), file if keep else None, resumed=True)
-        for place in raw["partitions"]:
-            replay._next[place["partition"]] = place["next"]
-            replay._trainers[place["partition"]].load(place["trainer"])
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise ReplayError(
+                f"{file} is no progress of a replay ({error!r:.200}). Begin anew with --restart."
+            ) from error
         return replay
 
     @property

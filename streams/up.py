@@ -70,11 +70,13 @@ def choose_roles(text: str, configuration: Configuration) -> list[str]:
 
 
 def remarks(
-    configuration: Configuration, roles: Sequence[str], workers: Mapping[str, int], *, simulated: bool, made: bool
+    configuration: Configuration, roles: Sequence[str], workers: Mapping[str, int], *, without_ingest: bool, made: bool
 ) -> list[str]:
-    """What will not be as a person may expect: no ingest, one partition for good (`made`: just now), idle workers."""
+    """What will not be as a person may expect: no ingest (unless that was meant: `without_ingest`), one partition for
+    good (`made`: just now), idle workers.
+    """
     partitions, found = configuration.settings.partitions, []
-    if "ingest" not in roles and not simulated and not configuration.settings.inputs:
+    if "ingest" not in roles and not without_ingest and not configuration.settings.inputs:
         found.append(
             "ingest is not started: there are no inputs. Write them into foreshock.yaml, as in "
             "`inputs: [{path: /var/log/shop/*.log}]`, or run `foreshock ingest --input PATH` beside this"

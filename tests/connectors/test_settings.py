@@ -143,6 +143,7 @@ def _is_yaml(line: str) -> bool:
         ("a: 1\n---\nb: 2\n", 3, "", "a second document"),
         ("data: !!python/object:os.system x\n", 1, "", "not valid YAML"),
         ("data: !!int x\n", 1, "", "not valid YAML"),
+        ("b: " + "[" * 5_000 + "]" * 5_000, 1, "", "nested too deeply"),
     ],
 )  # fmt: skip
 def test_a_broken_file_names_line_key_and_what_to_write(

@@ -206,6 +206,13 @@ def test_what_no_step_refused_is_not_replayed(place):
     assert place.log.bounds("audit", 1)[1] == 0
 
 
+def test_one_letter_whose_raw_bytes_are_no_base64_hides_no_others(place):
+    put_letter(place, raw="\u00e9")
+    put_letter(place, offset=1)
+    assert len(place.run("dead-letters", "list", "--json").rows) == 2
+    assert place.run("dead-letters", "list").code == place.run("tap", "dead-letters").code == 0
+
+
 def test_a_letter_that_was_written_again_after_a_crash_is_listed_once(place):
     (at,) = place.refuse(HOSTILE)
     (found,) = read_topic(place.log, "dead-letters")

@@ -25,14 +25,14 @@ ROLES = ("mine", "detect", "respond", "act")
 def test_what_a_person_may_not_expect_is_said_at_the_start(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     bare = read_settings(None, {})
-    (no_inputs, one_partition, idle) = remarks(bare, ROLES, {"mine": 2, "detect": 1}, simulated=False, made=True)
+    (no_inputs, one_partition, idle) = remarks(bare, ROLES, {"mine": 2, "detect": 1}, without_ingest=False, made=True)
     assert "ingest is not started" in no_inputs
     assert "`inputs: [{path:" in no_inputs
     assert "`partitions: 4`" in one_partition
     assert idle.startswith("mine=2: more workers than partitions (1)")
     wide = read_settings(None, {"partitions": 4, "inputs": [{"path": "app.log"}]})
-    assert remarks(wide, ("ingest", *ROLES), {"mine": 2}, simulated=False, made=True) == []
-    assert remarks(bare, ROLES, {}, simulated=True, made=False) == []
+    assert remarks(wide, ("ingest", *ROLES), {"mine": 2}, without_ingest=False, made=True) == []
+    assert remarks(bare, ROLES, {}, without_ingest=True, made=False) == []
 
 
 def test_a_broker_that_does_not_answer_is_told_of_once_and_again_when_it_does():
