@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from sys import intern
 from typing import Any, Final
 
 import numpy as np
@@ -256,7 +257,7 @@ class ServiceState:
 
     def _read_header(self, header: dict[str, Any]) -> None:
         series = self.series
-        series.ids, series.texts = header["ids"], header["texts"]
+        series.ids, series.texts = list(map(intern, header["ids"])), list(map(intern, header["texts"]))
         series.slot_of = {series_id: slot for slot, series_id in enumerate(series.ids)}
         self.grow(series.room_for(0))
         self.gap = Gap(*header["gap"])
