@@ -109,7 +109,7 @@ class Replay:
             return None
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise ReplayError(
-                f"{file} is no progress of a replay ({error!r:.200}). Begin anew with --restart."
+                f"{file} is no progress of a replay ({type(error).__name__}). Begin anew with --restart."
             ) from error
         return replay
 
