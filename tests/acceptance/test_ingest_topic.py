@@ -53,13 +53,16 @@ def test_what_shippers_write_to_a_topic_becomes_lines_once(kafka_settings, tmp_p
     with fork_server() as server:
         args = arguments(kafka_settings, tmp_path / "data", "--input", f"kafka:{topic}")
         ship(*shipped, b"2026-05-04T10:00:04Z WARN a plain line", bytes(range(32)) * 3)
-        first = Process(server, args)
-        wait_until(lambda: logged_lines(kafka_settings) == 5, "not all lines came")
-        first.kill()
-        ship(b"2026-05-04T10:00:05Z after the kill")
-        second = Process(server, args)
-        wait_until(lambda: logged_lines(kafka_settings) >= 6, "the last line did not come")
-        assert second.stop() == 0
+        process = Process(server, args)
+        try:
+            wait_until(lambda: logged_lines(kafka_settings) == 5, "not all lines came")
+            process.kill()
+            ship(b"2026-05-04T10:00:05Z after the kill")
+            process = Process(server, args)
+            wait_until(lambda: logged_lines(kafka_settings) >= 6, "the last line did not come")
+            assert process.stop() == 0
+        finally:
+            process.process.kill()
     producer.close()
     assert lines_of(batches(kafka_settings)) == {
         "pay": [Line("pay", T, "disk full")],

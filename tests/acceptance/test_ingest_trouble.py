@@ -109,6 +109,28 @@ def test_a_broker_that_is_away_costs_no_line_whether_ingest_goes_on_or_is_killed
         assert_exactly_once(settings, writers)
 
 
+def test_with_a_full_spool_ingest_stops_reading_until_the_broker_is_back(tmp_path: Path) -> None:
+    path, total, most = tmp_path / "app.log", 120_000, 300_000
+    with broker(tmp_path / "broker") as own:
+        settings = settings_of(own.bootstrap)
+        make_ingest_topics(settings)
+        path.write_text("2026-05-04T10:00:00Z line 0\n")
+        with ingesting(settings, tmp_path / "data", path, spool_bytes=most) as role:
+            wait_until(lambda: role.sender.acknowledged > 0, "nothing was acknowledged")
+            own.kill()
+            with path.open("a") as file:
+                file.writelines(
+                    f"2026-05-04T10:00:00Z line {n} {n * 7919}{os.urandom(20).hex()}\n" for n in range(1, total)
+                )
+            wait_until(lambda: role.spool.full and not role.sender.ready, "the spool is not full")
+            read = role.source.counters["lines"]
+            assert read < total
+            assert role.spool.bytes < most + 4_000_000  # what was under way, and one poll
+            own.start()
+            wait_until(lambda: logged_lines(settings) == total, "not all lines came")
+        assert [line.text.split()[1] for line in lines_of(batches(settings))["app"]] == [str(n) for n in range(total)]
+
+
 def test_on_sigterm_without_a_broker_what_a_pipe_brought_stays_in_the_spool(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with broker(tmp_path / "broker") as own, fork_server() as server:
