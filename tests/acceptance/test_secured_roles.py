@@ -60,6 +60,11 @@ def of_operator(roles: Roles, *words: str) -> subprocess.CompletedProcess[str]:
     return roles.foreshock(*words, env=process_environment(login("operator")))
 
 
+def ended(roles: Roles) -> bool:
+    """Some role has, which none may: what it may not do ends it with 69."""
+    return any(process.poll() is not None for process in roles.running)
+
+
 def secured_section(secured: LocalBroker, file: Path) -> str:
     """Of the configuration, the rest of `kafka:`, and what is read."""
     return (
@@ -85,8 +90,8 @@ def test_every_role_does_its_work_with_its_own_login_and_no_more_than_its_acls(s
         for role in ("ingest", *STEPS):
             roles.start(role, **login(role))
         give_a_failure_and_a_forged_command(log)
-        wait_until(lambda: every_role_has_done_its_work(log), roles.said)
-        assert [process.poll() for process in roles.running] == [None] * 5, roles.said()
+        wait_until(lambda: ended(roles) or every_role_has_done_its_work(log), roles.said)
+        assert not ended(roles), roles.said()
         for words in OPERATORS:
             done = of_operator(roles, *words)
             assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
