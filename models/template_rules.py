@@ -94,8 +94,10 @@ _RULES: Final = tuple(
         ("0", r"\b0(?:[ ,]+0\b)+", "0"),
     )
 )
-# Every blank and control character: a template is one line, and cannot steer the terminal that shows it.
-_BLANKS = re.compile("[\x00-\x20\x7f-\xa0\u2028\u2029]+")
+# Every blank and control character: a template is one line, and cannot steer the terminal that shows it. Single spaces
+# stay as they are, unmatched: to put each back in its place took twice as long.
+_CONTROLS = "\x00-\x1f\x7f-\xa0\u2028\u2029"
+_BLANKS = re.compile(f"[{_CONTROLS}][ {_CONTROLS}]*| [ {_CONTROLS}]+")
 
 
 def template_text(canonical: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -76,3 +77,9 @@ def test_a_hostile_line_costs_little_more_than_an_ordinary_one_of_its_length(pie
     ordinary = ("opened 0 to /srv/shop/cart for user ann in 0 ms, state=ready; " * 40)[:MAX_CANONICAL]
     hostile = (piece * MAX_CANONICAL)[:MAX_CANONICAL]
     assert min(seconds(hostile) for _ in range(3)) < 40 * min(seconds(ordinary) for _ in range(3))
+
+
+@given(st.text(alphabet="ab \t\n\x00\x7f\x85\xa0\u2028", max_size=40))
+def test_every_run_of_blanks_and_controls_is_one_space(text):
+    blanks = re.compile("[\x00-\x20\x7f-\xa0\u2028\u2029]+")
+    assert template_text(text) == blanks.sub(" ", text).strip()
