@@ -44,7 +44,7 @@ def test_every_word_for_a_level_is_read_in_every_place_that_names_one(word, form
 
 
 @pytest.mark.parametrize(
-    "text", ["java.lang.IOException", "x.TimeoutError at", "Traceback", "NOTICE x", "ALERT x", "EMERG"]
+    "text", ["java.net.SocketException", "x.TimeoutError at", "Traceback", "NOTICE x", "ALERT x", "EMERG"]
 )
 def test_names_of_failures_and_levels_in_capitals_are_read(text):
     assert own_severity(text) is not Severity.UNKNOWN
