@@ -22,6 +22,8 @@ from models.anomaly import ServiceHealth
 from models.command import Outcome
 from models.errors import ActionError, ForeshockError
 from models.log import Severity
+from models.template import BUCKET_MS
+from models.window import BUCKETS_A_MINUTE, learning_delay
 from streams.demo import FORK_AT, TOLD, Side, Truth, demo_catalog, truths
 from streams.demo_stage import PARTITIONS, Stage
 from streams.pacing import Stretch
@@ -77,8 +79,11 @@ class KafkaSide(Side):
 
     @property
     def reached(self) -> int:
-        """The world's time (ms) up to which every service's lines have been judged."""
-        return min(self._marks.values()) if len(self._marks) == len(SHOP) else self._spec.start
+        """The world's time (ms) up to which every service's lines are judged; never less than `_SETTLED_MS` behind."""
+        if len(self._marks) < len(SHOP):
+            return self._spec.start
+        by = self.now - _SETTLED_MS
+        return min(by if mark >= _told_last(name, by) else mark for name, mark in self._marks.items())
 
     @property
     def failures(self) -> list[Truth]:
@@ -181,6 +186,12 @@ def play(
                 yield sides
             stage.pacer.stand()
             yield sides
+
+
+def _told_last(service: str, by: int) -> int:
+    """When a service last tells its health until `by` (ms): once a minute, each at a bucket of its own."""
+    delay = learning_delay(service)
+    return ((by // BUCKET_MS - delay) // BUCKETS_A_MINUTE * BUCKETS_A_MINUTE + delay) * BUCKET_MS
 
 
 def _is_over(scene: Scene, side: KafkaSide, until: int) -> bool:
