@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from kafka import KafkaAdminClient
 from topic_reading import read_all
+from wire import check_message, messages
 
 from connectors.kafka_log import KafkaLog
 from connectors.simulator_spec import parse_simulator_spec
 from models.command import Command
-from models.topics import INSPECTED
+from models.topics import INSPECTED, TOPICS
 from streams.demo_kafka import LOSS, Scene, play, verdict
 from streams.demo_stage import open_stage
 from streams.inspector import inspect
@@ -32,6 +33,7 @@ def test_a_lost_instance_is_replaced_through_all_roles_and_nothing_is_left(kafka
             acting, twin = sides
         log = KafkaLog(stage.settings, "tests", virtual=True)
         commands = [event.data for event in events_of(log, "commands", Command)]
+        types = {topic: set(map(check_message, messages(stage.settings, topic))) for topic in TOPICS}
         inspected = [record for topic in INSPECTED for record in read_all(log, topic)]
         misplaced = [record.position for record in inspected if inspect(record, 1, stage.settings.run) is not None]
         log.close()
@@ -51,6 +53,8 @@ def test_a_lost_instance_is_replaced_through_all_roles_and_nothing_is_left(kafka
         "command",
         "act",
     ]
+    assert {topic for topic, seen in types.items() if not seen} <= {"anomalies", "dead-letters"}
+    assert all(seen <= set(TOPICS[topic].types) for topic, seen in types.items())
     assert {record.topic for record in inspected} >= set(INSPECTED) - {"anomalies"}
     assert misplaced == []
     assert len(pids) == 5
