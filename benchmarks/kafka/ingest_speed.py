@@ -1,15 +1,14 @@
 """How fast lines come from files to the broker's acknowledgement, per processor second of the ingest process.
 
 Against two floors in the same run, by turns: the same files' bytes in blocks of 256 KB through the same producer,
-nothing decoded; and the lines read, decoded and batched, but not sent. The broker is a process of its own. Run it:
-`python -m benchmarks.ingest [FILE...]`; without files, Loghub's lines (FORESHOCK_TEST_DATA), 10,000 a second of event
-time, under an ISO time.
+nothing decoded; and the lines read, decoded and batched, but not sent. The broker has a core of its own. The file holds
+Loghub's lines (FORESHOCK_TEST_DATA), 10,000 a second of event time, under an ISO time.
 """
 
 from __future__ import annotations
 
+import os
 import secrets
-import sys
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -18,13 +17,13 @@ from pathlib import Path
 
 from kafka import KafkaAdminClient
 
+from benchmarks.kafka.contender import BROKER_CORE, WORKER_CORE, Bench
 from benchmarks.loghub import load
-from benchmarks.reading import reading, repeated
-from benchmarks.table import Row, markdown, median_seconds
+from benchmarks.reading import reading
+from benchmarks.table import Row, median_seconds
 from connectors.kafka_clients import MAX_MESSAGE_BYTES
 from connectors.kafka_ingest import open_producer
 from connectors.kafka_settings import KafkaSettings
-from connectors.local_kafka import LocalBroker
 from connectors.settings import read_settings
 from streams.ingest import Ingest, IngestOptions
 
@@ -72,56 +71,55 @@ def dense(target: Path, lines: int = _LINES) -> Path:
     return target
 
 
-def measure(settings: KafkaSettings, paths: Sequence[Path], folder: Path, repeats: int) -> list[Row]:
-    """The rows of the table."""
-    total = sum(path.read_bytes().count(b"\n") for path in paths)
+def run(bench: Bench) -> list[Row]:
+    """The rows. Raises MissingDataError."""
+    settings = KafkaSettings(bootstrap_servers=(bench.broker,), prefix="files-")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        path = dense(folder / "loghub.log", _LINES // bench.shrink)
+        admin = KafkaAdminClient(bootstrap_servers=bench.broker)
+        configs = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(MAX_MESSAGE_BYTES)}
+        about = {"num_partitions": _PARTITIONS, "replication_factor": 1, "configs": configs}
+        topics = [settings.topic(topic) for topic in ("logs", "dead-letters")]
+        admin.create_topics(dict.fromkeys(topics, about), wait_for_metadata=True)
+        os.sched_setaffinity(0, {WORKER_CORE})  # threads that are begun from now on have it, too
+        try:
+            return _measure(settings, path, folder, bench.rounds)
+        finally:
+            os.sched_setaffinity(0, {BROKER_CORE})
+            admin.delete_topics(topics)
+            admin.close()
+
+
+def _measure(settings: KafkaSettings, path: Path, folder: Path, rounds: int) -> list[Row]:
+    total = path.read_bytes().count(b"\n")
 
     def ingest() -> None:
-        acknowledged = ingesting(settings, paths, folder)
+        acknowledged = ingesting(settings, [path], folder)
         assert acknowledged == total, (acknowledged, total)
 
-    names = [str(path) for path in paths]
     seconds = median_seconds(
-        {"ingest": ingest, "raw": lambda: raw(settings, paths), "batched": lambda: reading(names)}, repeats
+        {"ingest": ingest, "raw": lambda: raw(settings, [path]), "batched": lambda: reading([str(path)])}, rounds
     )
     speed = {name: total / spent for name, spent in seconds.items()}
-    figure = f"{speed['ingest'] / 1_000:.0f} k lines/CPU s"
-    size = sum(path.stat().st_size for path in paths) / total
-    what = f"files to acknowledgement ({', '.join(path.stem for path in paths)}: {size:.0f} bytes a line)"
+    figure, size = f"{speed['ingest'] / 1e3:,.0f} k lines/CPU-s", path.stat().st_size / total
     return [
-        Row(what, figure, f"goal {_GOAL // 1_000} k", speed["ingest"] / _GOAL, 1.0),
         Row(
-            "... over the same bytes through the same producer",
+            f"ingest: file to acknowledgement, {size:.0f} bytes a line",
             figure,
-            f"{speed['raw'] / 1_000:.0f} k",
-            speed["ingest"] / speed["raw"],
+            f"{_GOAL // 1_000} k lines/s",
+            speed["ingest"] / _GOAL,
+            1.0,
         ),
-        Row(
-            "... over reading, decoding, batching alone",
-            figure,
-            f"{speed['batched'] / 1_000:.0f} k",
-            speed["ingest"] / speed["batched"],
+        *(
+            Row("ingest", figure, f"{peer}: {speed[name] / 1e3:,.0f} k", speed["ingest"] / speed[name])
+            for name, peer in (
+                ("raw", "the same bytes through the same producer"),
+                ("batched", "reading, decoding, batching alone"),
+            )
         ),
     ]
 
 
-def run(repeats: int = 5, names: Sequence[str] = ()) -> list[Row]:
-    """On a broker of its own; `names`: files instead of Loghub's lines. Raises MissingDataError, LocalKafkaError."""
-    with tempfile.TemporaryDirectory() as place, LocalBroker(Path(place) / "broker") as broker:
-        folder = Path(place)
-        settings = KafkaSettings(bootstrap_servers=(broker.bootstrap,))
-        admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
-        configs = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(MAX_MESSAGE_BYTES)}
-        about = {"num_partitions": _PARTITIONS, "replication_factor": 1, "configs": configs}
-        admin.create_topics(dict.fromkeys(("logs", "dead-letters"), about), wait_for_metadata=True)
-        admin.close()
-        paths = [repeated(Path(name), folder / Path(name).name, _LINES) for name in names]
-        return measure(settings, paths or [dense(folder / "loghub.log")], folder, repeats)
-
-
 def _raise(error: BaseException) -> None:
     raise error
-
-
-if __name__ == "__main__":
-    print(markdown(run(names=sys.argv[1:])))
