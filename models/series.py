@@ -8,7 +8,6 @@ and the overflow, which counts what no slot was left for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from sys import intern
 from typing import Final
 
 import numpy as np
@@ -101,8 +100,6 @@ class Series:
         self.thaw[slot], self.offsets[:, slot] = 0, -1
 
     def _name(self, slot: int, series_id: str, text: str) -> None:
-        # Services of one kind share their templates: 1,000 of them in 50 kinds held 16 MB of equal words.
-        series_id, text = intern(series_id), intern(text)
         if slot == self.used:
             self.ids.append(series_id)
             self.texts.append(text)

@@ -7,9 +7,8 @@ a state that behaves the same in every later turn. Sums and predictions are not 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from sys import intern
 from typing import Any, Final
 
 import numpy as np
@@ -174,8 +173,9 @@ class ServiceState:
         return b"".join([head, text, *(values.tobytes() for _, values in buffers)])
 
     @classmethod
-    def load(cls, raw: bytes) -> ServiceState:
-        """The state those bytes hold. Raises UpgradeError for bytes of a later version, DataFolderError for what no
+    def load(cls, raw: bytes, share: Callable[[str], str] = str) -> ServiceState:
+        """The state those bytes hold. `share` gives the one copy of a template's id or text that all services hold.
+        Raises UpgradeError for bytes of a later version, DataFolderError for what no
         version of this program has written.
         """
         if raw[:4] == _MAGIC and raw[4] > _VERSION:
@@ -193,7 +193,7 @@ class ServiceState:
             arrays[name] = np.frombuffer(raw, np.dtype(dtype), count, at).reshape(shape)
             at += arrays[name].nbytes
         state = cls(header["service"])
-        state._read_header(header)
+        state._read_header(header, share)
         state._read_arrays(arrays)
         if "generations" in header:
             state.generations = Generations.load(header["generations"], arrays)
@@ -255,9 +255,9 @@ class ServiceState:
             "generations": self.generations.dump(),
         }
 
-    def _read_header(self, header: dict[str, Any]) -> None:
+    def _read_header(self, header: dict[str, Any], share: Callable[[str], str]) -> None:
         series = self.series
-        series.ids, series.texts = list(map(intern, header["ids"])), list(map(intern, header["texts"]))
+        series.ids, series.texts = list(map(share, header["ids"])), list(map(share, header["texts"]))
         series.slot_of = {series_id: slot for slot, series_id in enumerate(series.ids)}
         self.grow(series.room_for(0))
         self.gap = Gap(*header["gap"])

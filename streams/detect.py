@@ -12,6 +12,7 @@ how the lines were delivered.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from sys import intern
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -63,7 +64,7 @@ class _ServiceKeeper:
         return value.dump()
 
     def load(self, raw: bytes) -> ServiceState:
-        return ServiceState.load(raw)
+        return ServiceState.load(raw, intern)
 
 
 class Detect:

@@ -7,6 +7,7 @@ them: known series by slot, templates never seen by id, in bounded memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from sys import intern
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -113,9 +114,10 @@ def _take_unborn(
     """Count the rows of templates without a slot by id."""
     for row in np.flatnonzero(at < 0).tolist():
         place = int(rows.template[row])
-        name = section.ids[place]
+        # Services of one kind share their templates: 1,000 of them in 50 kinds held 16 MB of equal words.
+        name = intern(section.ids[place])
         if name not in state.unborn:
-            state.unborn[name] = Unborn(section.texts[place], failing(section.texts[place]))
+            state.unborn[name] = Unborn(intern(section.texts[place]), failing(section.texts[place]))
         opened.count(name, int(rows.n[row]), section.severities[place])
 
 

@@ -12,7 +12,7 @@ from models.anomaly import LinePointer
 from models.baseline import Baselines
 from models.errors import UpgradeError
 from models.series import FIRST_TEMPLATE, Series
-from models.service_state import ServiceState, Unborn
+from models.service_state import ServiceState
 from models.template import BUCKET_MS
 
 START = 170_000_004
@@ -99,18 +99,3 @@ def test_a_state_written_by_a_former_version_is_read_and_lives_on_without_learni
         columns = [getattr(each.states["web"].base, name)[: old.series.used].tolist() for each in (driver, other)]
         assert columns[0] == columns[1], name
     assert old.dump()[4] == 3
-
-
-def test_services_with_the_same_templates_hold_their_words_once() -> None:
-    raw = (GOLDEN / "service_state.v3.bin").read_bytes()
-    one, other = ServiceState.load(raw), ServiceState.load(raw)
-    grown = ServiceState("other")
-    for state in (one, other):
-        state.grow(state.series.capacity + 1)
-    grown.grow(10)
-    words = "".join(["template ", one.series.texts[-1]])
-    for state in (one, grown):
-        state.place(state.series.used, "".join(["id of ", words]), Unborn("".join([words]), False), 0, False)
-    assert all(mine is theirs for mine, theirs in zip(one.series.texts, other.series.texts, strict=False))
-    assert one.series.texts[-1] is grown.series.texts[-1]
-    assert one.series.ids[-1] is grown.series.ids[-1]

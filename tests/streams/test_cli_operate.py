@@ -275,7 +275,7 @@ def test_lag_names_the_member_that_has_a_partition(tmp_path, kafka):
     place = kafka_place(tmp_path, kafka)
     settings = read_settings(place.where.config).settings.kafka
     options = client_options(settings, "mine") | {"group_id": settings.group("mine"), "enable_auto_commit": False}
-    consumer = KafkaConsumer(settings.topic("logs"), **options)
+    consumer = KafkaConsumer(settings.topic("logs"), metadata_max_age_ms=500, **options)  # the topic is very new
     while not consumer.assignment():
         consumer.poll(timeout_ms=100)
     (report,) = place.run("lag", "--json").rows

@@ -207,6 +207,19 @@ def test_services_of_one_clock_learn_the_same_minutes_but_not_all_in_the_same_bu
         )
 
 
+def test_services_with_the_same_templates_hold_their_words_once_also_when_read_back() -> None:
+    driver = Driver(dump_every=30)
+    for bucket in range(START, START + 50):
+        for name in ("web", "shop"):  # of two messages: the words of each are strings of their own
+            text = "".join(["tick of ", "all"])
+            rows = [(bucket, "".join(["ti", "ck"]), 1)]
+            driver.counts({name: (bucket + 1) * BUCKET_MS}, {name: rows}, texts={"tick": text}, of={name: [name]})
+        if bucket in (START + 10, START + 49):
+            one, other = (driver.states[name].series for name in ("web", "shop"))
+            assert one.ids[-1] is other.ids[-1]
+            assert one.texts[-1] is other.texts[-1]
+
+
 def test_novelty_is_silent_in_a_service_that_is_not_warm() -> None:
     driver, world = Driver(), World(STORY).live(100 * MINUTE)
     world.rows[START + 500].append((START + 500, "fresh", 40))
