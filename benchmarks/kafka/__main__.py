@@ -1,7 +1,8 @@
-"""`python -m benchmarks.kafka [--quick | --one-round] [NAME...]`: run all benchmarks, or those named, on a local broker.
+"""`python -m benchmarks.kafka [--quick | --one-round] [NAME...]`: run all benchmarks, or those named, on a local
+broker.
 
-Prints one table. --quick: short topics and one round, to see that everything runs; its figures mean nothing. --one-round: each contender once. Exit 1 if
-a claim fails, or was not measured for want of data.
+Prints one table. --quick: short topics and one round, to see that everything runs; its figures mean nothing.
+--one-round: each contender once. Exit 1 if a claim fails, or was not measured for want of data.
 """
 
 from __future__ import annotations
